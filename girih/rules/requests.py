@@ -32,7 +32,7 @@ _SECONDS_MAX: Final = 10**9
 _NANOS_MAX: Final = 10**9 - 1
 
 
-def position_said(request: groups_pb2.ConsumeRequest) -> int:
+def named_position(request: groups_pb2.ConsumeRequest) -> int:
     """Of which one event a consumer says something; 0 for none, and for several."""
     match request.WhichOneof("request"):
         case "retry_later":

@@ -275,7 +275,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         server.tasks.start(f"take payloads{of_place}", takers[place].run())
         server.tasks.start(f"give room back{of_place}", compactors[place].run())
     server.tasks.start("look at followed logs", tails.poll())
-    server.tasks.start("tell followers how far they are", tails.tell())
+    server.tasks.start("tell followers how far they are", tails.report_progress())
     server.tasks.start("label events", store.labels.fill())
     server.tasks.start("end followers", tails.end_when(server.stopping))
     server.tasks.start("trim memory", keep_memory_trimmed())
@@ -304,13 +304,13 @@ class _PlacesProbe:
     def __init__(self, databases: Mapping[str, Database]) -> None:
         self._databases = databases
         self._has_begun = False
-        self._patient_until_s = time.monotonic() + _ALL_PLACES_S
+        self._deadline_s = time.monotonic() + _ALL_PLACES_S
 
     async def probe(self) -> None:
         """Raises unless a place answers: the logs of the others wait, and those there do not. A
         process that starts has all of them answer first, for a while.
         """
-        if not self._has_begun and time.monotonic() < self._patient_until_s:
+        if not self._has_begun and time.monotonic() < self._deadline_s:
             await asyncio.gather(*[one.probe() for one in self._databases.values()])
         else:
             await _any_of([one.probe() for one in self._databases.values()])

@@ -136,12 +136,12 @@ def details_of(error: ServiceError) -> Sequence[Message]:
         return ()
     failure = pb.PreconditionFailure()
     for violation in error.violations:
-        told = failure.violations.add(index=violation.index, read_again=violation.read_again)
-        told.stream = violation.stream
+        detail = failure.violations.add(index=violation.index, read_again=violation.read_again)
+        detail.stream = violation.stream
         if violation.match is not None:
-            told.position, told.event_id = violation.match
+            detail.position, detail.event_id = violation.match
         if violation.actual_revision is not None:
-            told.actual_revision = violation.actual_revision
+            detail.actual_revision = violation.actual_revision
         if failure.ByteSize() > _DETAILS_BYTES_MAX:
             del failure.violations[-1]
             break

@@ -478,11 +478,11 @@ class _BatchDecision:
                 elif replaced := precondition.replaced(self._incarnation):
                     return replaced
                 continue
-            found = self._matching.look(index, precondition, self.placed)
-            if isinstance(found, Violation):
-                violations.append(found)
-            elif found is not None:
-                return found
+            outcome = self._matching.look(index, precondition, self.placed)
+            if isinstance(outcome, Violation):
+                violations.append(outcome)
+            elif outcome is not None:
+                return outcome
         return PreconditionFailed(violations) if violations else None
 
     def _place(self, proposal: Proposal) -> list[Placement]:

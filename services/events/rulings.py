@@ -16,7 +16,7 @@ from services.events.domain import NewEvent, page_size
 from services.events.keeping.keeper import Ruling
 from services.events.rules.stream_rules import (
     NO_RETENTION,
-    FoundEvent,
+    RedactionTarget,
     Retention,
     StreamChange,
     StreamEnding,
@@ -90,14 +90,14 @@ def change_of(event: pb.Event, actor: str) -> StreamChange | None:
     if read is None:
         return None
     try:
-        said = json.loads(event.json)
-        return read(StreamName(str(said["stream"])), actor, said, event.json)
+        payload = json.loads(event.json)
+        return read(StreamName(str(payload["stream"])), actor, payload, event.json)
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput.of("events", f"holds a rule that is none, {event.id}") from error
 
 
 def _metadata_change(
-    stream: StreamName, actor: str, _said: Mapping[str, Any], text: str
+    stream: StreamName, actor: str, _payload: Mapping[str, Any], text: str
 ) -> StreamChange:
     before = f'{{"stream":{json.dumps(stream)},"metadata":'
     if not text.startswith(before):
@@ -107,26 +107,30 @@ def _metadata_change(
 
 
 def _retention_change(
-    stream: StreamName, actor: str, said: Mapping[str, Any], _text: str
+    stream: StreamName, actor: str, payload: Mapping[str, Any], _text: str
 ) -> StreamChange:
     age_s, count_max, before = (
-        int(said[name]) if name in said else None
+        int(payload[name]) if name in payload else None
         for name in ("maxAgeS", "maxCount", "truncateBefore")
     )
     retention = Retention(age_s, count_max, None if before is None else Revision(before))
     return StreamChange(stream, actor, retention=retention)
 
 
-def _redaction(stream: StreamName, actor: str, said: Mapping[str, Any], _text: str) -> StreamChange:
-    return StreamChange(stream, actor, redacted=Position(int(said["position"])))
+def _redaction(
+    stream: StreamName, actor: str, payload: Mapping[str, Any], _text: str
+) -> StreamChange:
+    return StreamChange(stream, actor, redacted=Position(int(payload["position"])))
 
 
-def _deletion(stream: StreamName, actor: str, _said: Mapping[str, Any], _text: str) -> StreamChange:
+def _deletion(
+    stream: StreamName, actor: str, _payload: Mapping[str, Any], _text: str
+) -> StreamChange:
     return StreamChange(stream, actor, ending=StreamEnding.DELETED)
 
 
 def _tombstone(
-    stream: StreamName, actor: str, _said: Mapping[str, Any], _text: str
+    stream: StreamName, actor: str, _payload: Mapping[str, Any], _text: str
 ) -> StreamChange:
     return StreamChange(stream, actor, ending=StreamEnding.TOMBSTONED)
 
@@ -147,12 +151,12 @@ def redacted_position(request: keeping_pb.RedactEventRequest) -> Position:
 
 
 def redaction_ruling(
-    request: keeping_pb.RedactEventRequest, found: FoundEvent, call: Call
+    request: keeping_pb.RedactEventRequest, target: RedactionTarget, call: Call
 ) -> Ruling:
-    event = rulings.redaction_event(request, stream=found.stream, event_id=found.event_id)
+    event = rulings.redaction_event(request, stream=target.stream, event_id=target.event_id)
     position = Position(request.position)
     return Ruling(
-        StreamChange(found.stream, _actor(call), redacted=position),
+        StreamChange(target.stream, _actor(call), redacted=position),
         _to_append(event),
         record.call_context(call),
     )

@@ -181,9 +181,9 @@ class EventStoreServicer:
         self, request: keeping_pb.RedactEventRequest, _context: Context
     ) -> keeping_pb.RedactEventResponse:
         call = correlation.current()
-        found = await self._keeper.event_at(call.tenant, rulings.redacted_position(request))
-        ruling = rulings.redaction_ruling(request, found, call)
-        placement = await self._keeper.redact(call.tenant, found, ruling)
+        target = await self._keeper.event_at(call.tenant, rulings.redacted_position(request))
+        ruling = rulings.redaction_ruling(request, target, call)
+        placement = await self._keeper.redact(call.tenant, target, ruling)
         return keeping_pb.RedactEventResponse(position=placement.position)
 
     async def GetDatabaseStatus(

@@ -49,7 +49,7 @@ class StoredSnapshot(NamedTuple):
     """Of the log then."""
     seal: bytes
     saved_at: datetime
-    found_at: Position | None
+    current_position: Position | None
     """Where the stream has the event of that revision now; None where it has none."""
 
 
@@ -70,7 +70,7 @@ def unfitness(stored: StoredSnapshot, known_version: int) -> Unfit | None:
     """
     if stored.state.seal(stored.position) != stored.seal:
         return Unfit.CORRUPT
-    if stored.found_at != stored.position:
+    if stored.current_position != stored.position:
         return Unfit.REPLACED
     if known_version and stored.state.schema_version > known_version:
         return Unfit.NEWER

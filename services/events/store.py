@@ -18,8 +18,8 @@ from services.events.matching.recent import NewLabels
 from services.events.rules.stream_rules import (
     FIRST_REVISION,
     NO_RETENTION,
-    FoundEvent,
     PlacedChange,
+    RedactionTarget,
     Retention,
     StreamEnding,
     StreamRules,
@@ -239,7 +239,7 @@ class FilteredPage(NamedTuple):
     """The same, and the incarnation of the log that it was read from."""
 
     incarnation: str
-    found: FilteredRows
+    rows: FilteredRows
 
 
 @dataclass(frozen=True)
@@ -441,7 +441,7 @@ class EventStore(Protocol):
     async def stream_rules(self, tenant: TenantId, stream: StreamName) -> StreamRules | None:
         """What holds for a stream, None when it never had an event."""
 
-    async def event_at(self, tenant: TenantId, position: Position) -> FoundEvent | None:
+    async def event_at(self, tenant: TenantId, position: Position) -> RedactionTarget | None:
         """Which event is at a position, None when none is."""
 
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:

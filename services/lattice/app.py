@@ -138,12 +138,12 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     )
     events = EventStoreHealth(channel)
 
-    def patience_s() -> float:
+    def answer_timeout_s() -> float:
         """How long an answer is worth waiting for: not for long while none is expected."""
         is_serving = events.is_serving()
         return settings.events_timeout_s if is_serving else settings.events_down_timeout_s
 
-    journal = EventStoreJournal(channel, patience_s, events.is_serving)
+    journal = EventStoreJournal(channel, answer_timeout_s, events.is_serving)
     searches = SearchPool(settings.searches_bytes)
     components = ComponentIndex(settings.components_bytes)
     send_budget = SendBudget(settings.send_bytes)
@@ -197,7 +197,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.add_service(TRANSFORM_SERVICE, transforms)
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
-    journal_of_jobs = JobJournal(EventStreams(channel, patience_s))
+    journal_of_jobs = JobJournal(EventStreams(channel, answer_timeout_s))
     job_parts = _job_parts(journal_of_jobs, parts, arrays, earlier)
     jobs = _jobs(settings, job_parts, parts, compilation)
     server.registry.register(JobMetrics(jobs.scheduler))

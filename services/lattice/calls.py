@@ -60,7 +60,7 @@ def tenant() -> TenantId:
 
 def plan() -> PlanLimits:
     """What the caller's token allows. One that names no plan allows nothing: PlanMissing."""
-    found = plan_of(correlation.current().principal)
-    if found is None:
+    limits = plan_of(correlation.current().principal)
+    if limits is None:
         raise PlanMissing("the token names no plan, so nothing can be created with it")
-    return found
+    return limits

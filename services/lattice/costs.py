@@ -71,8 +71,8 @@ class Costs:
         if not request.HasField("costs"):
             yield None
         elif costs.field:
-            async with self._of_field(costs, lattice) as told:
-                yield told
+            async with self._of_field(costs, lattice) as site_costs:
+                yield site_costs
         else:
             looks = Estimate(size_bytes=_CHECK_BYTES, looks=_LOOKS_PER_SITE * len(costs.values))
             brought = partial(_brought, costs, lattice.spec)

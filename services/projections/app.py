@@ -98,14 +98,14 @@ async def built(
             statuses,
             control,
             Waits(control, lambda: runner.runs, settings.waiting_calls_max),
-            changes.tell,
+            changes.notify,
         )
         server.add_service(SERVICE, servicer)
         _serve_views(server, store, statuses)
         _serve_indicators(server, IndicatorReader(indicators, store), statuses, runner)
         add_metrics_service(server)
         add_settings_service(server, settings)
-        tenants = Tenants(ops, runner.found, settings.tenants_interval_s)
+        tenants = Tenants(ops, runner.set_heads, settings.tenants_interval_s)
         server.tasks.start("database", database.keep_open())
         server.tasks.start("tenants", tenants.run())
         server.tasks.start("changes", _once_open(database, changes.listen))

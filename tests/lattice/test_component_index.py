@@ -17,10 +17,10 @@ def test_components_are_found_once_and_dropped_with_their_lattice() -> None:
     index, one = ComponentIndex(1 << 20), grid()
     assert index.known(one) is None
 
-    found = index.found(one, GO)
+    found = index.ensured(one, GO)
 
     assert index.known(one) is found
-    assert index.found(one, GO) is found
+    assert index.ensured(one, GO) is found
     assert index.bytes_held == found.bytes_held + one.bytes_held
     index.drop(one)
     assert (index.known(one), index.bytes_held) == (None, 0)
@@ -31,7 +31,7 @@ def test_those_asked_about_longest_ago_leave_first() -> None:
     index = ComponentIndex(5_000)
 
     for one in (grids[0], grids[1], grids[0], grids[2]):
-        index.found(one, GO)
+        index.ensured(one, GO)
 
     assert [index.known(one) is not None for one in grids] == [True, False, True]
     assert index.bytes_held <= 5_000

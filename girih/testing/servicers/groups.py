@@ -231,7 +231,7 @@ class _Consuming:
         try:
             _check_said(request)
         except Refused as refused:
-            position = rules.position_said(request)
+            position = rules.named_position(request)
             member.tell(refused=pb.Refused(position=position, refusal=refused.status()))
             return
         match request.WhichOneof("request"):

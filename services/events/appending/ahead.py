@@ -63,9 +63,9 @@ class LogAhead:
         raise NotAhead
 
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
-        found = await self._log.find(event_ids)
+        stored = await self._log.find(event_ids)
         if not self._is_on_its_way():
             raise NotAhead
         asked = set(event_ids)
         placed = self._decision.stored()
-        return found | {event_id: placed[event_id] for event_id in asked & placed.keys()}
+        return stored | {event_id: placed[event_id] for event_id in asked & placed.keys()}

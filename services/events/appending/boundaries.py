@@ -100,8 +100,10 @@ class Boundaries:
         if not self._recent.are_kept or self._recent.head != state.head:
             return
         wanted = [one for proposal in proposals for one in proposal.no_matches()]
-        found = [self._recent.first(one.filter, one.looked_at(state.incarnation)) for one in wanted]
-        positions = sorted({match.position for match in found if match is not None})
+        matches = [
+            self._recent.first(one.filter, one.looked_at(state.incarnation)) for one in wanted
+        ]
+        positions = sorted({match.position for match in matches if match is not None})
         if positions and await log.hides(positions):
             self._recent.clear()
 
@@ -145,13 +147,13 @@ class Boundaries:
             looked_at = wanted.looked_at(incarnation)
             if self._is_recent(looked_at) or time.monotonic() > until_s:
                 break
-            found = await log.look(wanted.filter, looked_at)
-            if incarnation not in ("", found.incarnation):
+            look = await log.look(wanted.filter, looked_at)
+            if incarnation not in ("", look.incarnation):
                 raise DatabaseUnavailable("the log became another one meanwhile")
-            looked_back = LookedBack(found.upto, found.match, found.incarnation)
+            looked_back = LookedBack(look.upto, look.match, look.incarnation)
             wanted = replace(wanted, looked_back=looked_back)
-            incarnation = found.incarnation
-            if found.is_end:
+            incarnation = look.incarnation
+            if look.is_end:
                 break
         return wanted
 

@@ -117,10 +117,10 @@ class Groups:
 
     async def state(self, tenant: TenantId, group: GroupName) -> GroupState:
         """How it is now. Raises `GroupNotFound`."""
-        found = await self._groups.state(tenant, group)
-        if found is None:
+        state = await self._groups.state(tenant, group)
+        if state is None:
             raise _absent(group)
-        return found
+        return state
 
     async def groups(self, tenant: TenantId, behind: str, count_max: int) -> Sequence[GroupSummary]:
         """The first groups behind a name."""

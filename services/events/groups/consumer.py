@@ -101,7 +101,7 @@ class ConsumeInstruments(Protocol):
     def delivered(self, event_count: int) -> None:
         """So many events were delivered."""
 
-    def said(self, outcome: str, event_count: int) -> None:
+    def settled(self, outcome: str, event_count: int) -> None:
         """So many events were acknowledged, retried or parked."""
 
     def lost(self) -> None:
@@ -149,8 +149,8 @@ class Consumer:
         self._delivered: OrderedDict[Position, Lane] = OrderedDict()
         """What the consumer has, the longest first."""
         self._unsent: deque[Response] = deque()
-        self._heard_s = time.monotonic()
-        self._wrote_progress_s = self._heard_s
+        self._received_at_s = time.monotonic()
+        self._wrote_progress_s = self._received_at_s
         self._is_leaving = False
         self._has_joined = False
         self._has_left = False
@@ -159,7 +159,7 @@ class Consumer:
         self._turn = asyncio.Lock()
         """One statement at a time: two that write the same lanes could wait for each other."""
         self._woken = asyncio.Event()
-        self._is_heard_out = asyncio.Event()
+        self._is_drained = asyncio.Event()
         self._unwritten = asyncio.Event()
         self._changed = asyncio.Event()
         self._held = asyncio.Event()
@@ -180,7 +180,7 @@ class Consumer:
         try:
             yield Started(self._who.consumer, self._lease_s)
             self._changed.set()
-            for work in (self._hear(requests), self._keep(), self._settle(), self._fetch_due()):
+            for work in (self._receive(requests), self._keep(), self._settle(), self._fetch_due()):
                 self._start(work)
             self._start(self._end_with_process())
             while (response := await self._next()) is not None:
@@ -202,7 +202,7 @@ class Consumer:
         """The next response, None when the consumer has left."""
         while True:
             if self._unsent:
-                self._is_heard_out.set()
+                self._is_drained.set()
                 return self._unsent.popleft()
             if self._failure is not None:
                 raise self._failure
@@ -217,19 +217,21 @@ class Consumer:
     def _deliveries(self) -> Deliveries:
         """Events that may go out now, some of each lane."""
         room = min(self._credits - len(self._delivered), DELIVERED_AT_ONCE_MAX)
-        found: list[Delivered] = []
+        deliveries: list[Delivered] = []
         byte_count = 0
         for lane in self._in_turn():
-            if len(found) >= room or byte_count >= RESPONSE_BYTES_MAX:
+            if len(deliveries) >= room or byte_count >= RESPONSE_BYTES_MAX:
                 break
             entry = lane.deliver()
             if entry is None:
                 continue
             self._delivered[entry.position] = lane
             byte_count += len(entry.event)
-            found.append(Delivered(lane.number, lane.token, entry.attempt_count + 1, entry.event))
-        self._parts.instruments.delivered(len(found))
-        return found
+            deliveries.append(
+                Delivered(lane.number, lane.token, entry.attempt_count + 1, entry.event)
+            )
+        self._parts.instruments.delivered(len(deliveries))
+        return deliveries
 
     def _in_turn(self) -> Iterator[Lane]:
         """The lanes that are led for certain and have something, again and again."""
@@ -237,23 +239,23 @@ class Consumer:
         while ready := [lane for lane in valid if lane.has_ready]:
             yield from ready
 
-    def _tell(self, response: Response) -> None:
+    def _send(self, response: Response) -> None:
         self._unsent.append(response)
         self._woken.set()
 
-    def _tell_lanes(self) -> None:
-        self._tell(LanesHeld({lane.number: lane.token for lane in self._lanes.values()}))
+    def _send_lanes(self) -> None:
+        self._send(LanesHeld({lane.number: lane.token for lane in self._lanes.values()}))
 
     # What is heard
 
-    async def _hear(self, requests: AsyncIterator[Request | Refused]) -> None:
+    async def _receive(self, requests: AsyncIterator[Request | Refused]) -> None:
         async for request in requests:
-            self._heard_s = time.monotonic()
+            self._received_at_s = time.monotonic()
             self._take(request)
             self._woken.set()
             while len(self._unsent) >= UNSENT_COUNT_MAX:
-                self._is_heard_out.clear()
-                await self._is_heard_out.wait()
+                self._is_drained.clear()
+                await self._is_drained.wait()
         # The end of a broken call looks the same until gRPC tells, a moment later.
         await asyncio.sleep(BROKEN_S)
         self._is_leaving = True
@@ -264,27 +266,29 @@ class Consumer:
         match request:
             case Acknowledge(number, token, positions):
                 for position in positions:
-                    self._say("acknowledged", number, token, position, Lane.acknowledge)
+                    self._settle_event("acknowledged", number, token, position, Lane.acknowledge)
             case RetryLater(number, token, position, delay_s, reason):
 
                 def retry(lane: Lane, position: Position) -> None:
                     lane.retry_later(position, time.monotonic(), delay_s, reason)
 
-                self._say("retried", number, token, position, retry)
+                self._settle_event("retried", number, token, position, retry)
                 self._held.set()
             case Park(number, token, position, reason):
-                self._say("parked", number, token, position, lambda lane, at: lane.park(at, reason))
+                self._settle_event(
+                    "parked", number, token, position, lambda lane, at: lane.park(at, reason)
+                )
             case SetCredits(credits):
                 self._credits = credits
             case Alive(number):
-                self._tell(ServiceAlive(number, self._valid_s()))
+                self._send(ServiceAlive(number, self._valid_s()))
             case Start():
                 error = InvalidInput.of("start", "must come first, and only then")
-                self._tell(Refused(NO_POSITION, error))
+                self._send(Refused(NO_POSITION, error))
             case Refused():
-                self._tell(request)
+                self._send(request)
 
-    def _say(
+    def _settle_event(
         self,
         outcome: str,
         number: int,
@@ -296,10 +300,10 @@ class Consumer:
         try:
             what(self._led(number, token, position), position)
         except (LeaseLost, EventNotDelivered) as error:
-            self._tell(Refused(position, error))
+            self._send(Refused(position, error))
             return
         self._delivered.pop(position, None)
-        self._parts.instruments.said(outcome, 1)
+        self._parts.instruments.settled(outcome, 1)
         self._unwritten.set()
 
     def _led(self, number: int, token: int, position: Position) -> Lane:
@@ -362,11 +366,11 @@ class Consumer:
 
     async def _change(self) -> None:
         """Return when it is time to look. Raises `ConsumerSilent` when it has been silent."""
-        silent_at_s = self._heard_s + self._lease_s
+        silent_at_s = self._received_at_s + self._lease_s
         wait_s = min(self._lease_s / RENEWALS, max(0.0, silent_at_s - time.monotonic()))
         await set_within(self._changed, wait_s)
         self._changed.clear()
-        if time.monotonic() >= self._heard_s + self._lease_s:
+        if time.monotonic() >= self._received_at_s + self._lease_s:
             raise ConsumerSilent(
                 f"the consumer was not heard for {self._lease_s:g} s", lease_s=self._lease_s
             )
@@ -423,7 +427,7 @@ class Consumer:
         assert self._reader is not None
         self._reader.add(lanes)
         self._held.set()
-        self._tell_lanes()
+        self._send_lanes()
 
     def _read(self, claimed: ClaimedLane) -> ClaimedLane:
         """The same with the filters of its cuts."""
@@ -448,7 +452,7 @@ class Consumer:
         tokens = {lane.number: lane.token for lane in drained}
         for number in tokens:
             self._forget(number)
-        self._tell_lanes()
+        self._send_lanes()
         await self._parts.lanes.release(self._who, tokens, goes=False)
         self._parts.consumers.changed(self._who.tenant, self._who.group)
 
@@ -468,7 +472,7 @@ class Consumer:
         """Somebody else may lead it."""
         self._parts.instruments.lost()
         self._forget(number)
-        self._tell_lanes()
+        self._send_lanes()
         self._changed.set()
 
     def _forget(self, number: int) -> None:
@@ -518,7 +522,7 @@ class Consumer:
             self._reader.moved()
         self._held.set()
         if settled:
-            self._tell(Settled(settled))
+            self._send(Settled(settled))
         self._woken.set()
 
     async def _accepted(self, changes: list[LaneChange]) -> frozenset[int]:
@@ -536,7 +540,7 @@ class Consumer:
 
     def _refuse(self, lane: Lane, change: LaneChange) -> None:
         for position in change.settled:
-            self._tell(Refused(position, _lost(lane.number, lane.token, position)))
+            self._send(Refused(position, _lost(lane.number, lane.token, position)))
         if self._lanes.get(lane.number) is lane:
             self._lose(lane.number)
 
@@ -593,9 +597,9 @@ class Consumer:
         options = ReadOptions(from_position=position, limit=1)
         async with aclosing(self._parts.reader.read(self._who.tenant, options)) as pages:
             async for page in pages:
-                for found in self._parts.decode(self._parts.encode(page.fields)).events:
-                    is_it = found.position == position and self._is_wanted(found.labels)
-                    return found.event if is_it else None
+                for event in self._parts.decode(self._parts.encode(page.fields)).events:
+                    is_it = event.position == position and self._is_wanted(event.labels)
+                    return event.event if is_it else None
         return None
 
     def _is_wanted(self, labels: Labels) -> bool:

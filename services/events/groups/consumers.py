@@ -37,10 +37,10 @@ class Consumers:
 
     def changed(self, tenant: TenantId, group: GroupName) -> None:
         """A group has changed, or lanes of it are free."""
-        self.heard(tenant, group)
+        self.wake_all(tenant, group)
         self.announce(tenant, group)
 
-    def heard(self, tenant: TenantId, group: GroupName) -> None:
+    def wake_all(self, tenant: TenantId, group: GroupName) -> None:
         """Another process said so."""
         for wake in list(self._wakes.get((tenant, group), ())):
             wake()

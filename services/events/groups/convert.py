@@ -201,7 +201,7 @@ def request(message: pb.ConsumeRequest) -> talk.Request | talk.Refused:
     try:
         return _request(message)
     except ServiceError as error:
-        return talk.Refused(Position(requests.position_said(message)), error)
+        return talk.Refused(Position(requests.named_position(message)), error)
 
 
 def _request(message: pb.ConsumeRequest) -> talk.Request:
@@ -247,7 +247,7 @@ def decode(response: bytes) -> talk.ReadBatch:
         talk.ReadEvent(Position(one.position), _labels(one), one.SerializeToString())
         for one in read.events
     ]
-    position = events[-1].position if events else _told(read)
+    position = events[-1].position if events else _progress_of(read)
     return talk.ReadBatch(events, position, read.incarnation)
 
 
@@ -256,7 +256,7 @@ def _labels(one: events_pb2.RecordedEvent) -> Labels:
     return Labels(StreamName(event.stream), event.type, event.tags, one.context.correlation_id)
 
 
-def _told(read: events_pb2.ReadResponse) -> Position:
+def _progress_of(read: events_pb2.ReadResponse) -> Position:
     """How far a signal says that the log was looked through."""
     for name in ("checkpoint", "caught_up", "fell_behind", "heartbeat"):
         if read.HasField(name):
@@ -265,18 +265,18 @@ def _told(read: events_pb2.ReadResponse) -> Position:
     return NO_POSITION
 
 
-def response(told: talk.Response, service_domain: str) -> bytes:
+def response(answer: talk.Response, service_domain: str) -> bytes:
     """What a consumer is told, serialized."""
-    if isinstance(told, list):
-        return _deliveries(told)
-    return _message(told, service_domain).SerializeToString()
+    if isinstance(answer, list):
+        return _deliveries(answer)
+    return _message(answer, service_domain).SerializeToString()
 
 
 def _message(
-    told: talk.Started | talk.Settled | talk.Refused | talk.LanesHeld | talk.ServiceAlive,
+    answer: talk.Started | talk.Settled | talk.Refused | talk.LanesHeld | talk.ServiceAlive,
     service_domain: str,
 ) -> pb.ConsumeResponse:
-    match told:
+    match answer:
         case talk.Started(consumer, lease_s):
             lease = timedelta(seconds=lease_s)
             return pb.ConsumeResponse(started=pb.ConsumerStarted(consumer=consumer, lease=lease))

@@ -34,14 +34,14 @@ class GroupMetrics:
         self._delivered = Counter(
             "events_group_delivered", "Events delivered to consumers.", registry=registry
         )
-        said = Counter(
+        settled = Counter(
             "events_group_settled",
             "Events of which a consumer said what became of them.",
             ["outcome"],
             registry=registry,
         )
-        self._said = {
-            outcome: said.labels(outcome) for outcome in ("acknowledged", "retried", "parked")
+        self._settled = {
+            outcome: settled.labels(outcome) for outcome in ("acknowledged", "retried", "parked")
         }
         self._lost = Counter(
             "events_group_lanes_lost",
@@ -73,8 +73,8 @@ class GroupMetrics:
     def delivered(self, event_count: int) -> None:
         self._delivered.inc(event_count)
 
-    def said(self, outcome: str, event_count: int) -> None:
-        self._said[outcome].inc(event_count)
+    def settled(self, outcome: str, event_count: int) -> None:
+        self._settled[outcome].inc(event_count)
 
     def lost(self) -> None:
         self._lost.inc()

@@ -23,7 +23,7 @@ from services.plumbing.tasks import set_within
 WAITING_COUNT_MAX: Final = 1_000
 """Events that wait in the lanes of a consumer, but for those that came with the last of them."""
 WAITING_BYTES_MAX: Final = 2**19
-PATIENCE_S: Final = 0.25
+SHARED_WAIT_S: Final = 0.25
 """So long a consumer without room holds up others that it shares a read with."""
 NEAR: Final = 1_000
 """Positions that a read goes back at most for another to be read with it."""
@@ -232,7 +232,7 @@ class GroupReading:
         while full := [one for one in self._readers(read.lanes) if not one.has_room(room)]:
             is_alone = len(full) == len(self._readers(read.lanes))
             self._has_room.clear()
-            if not await set_within(self._has_room, None if is_alone else PATIENCE_S):
+            if not await set_within(self._has_room, None if is_alone else SHARED_WAIT_S):
                 self._set_apart(read, full)
         read.is_waiting = False
 

@@ -126,7 +126,7 @@ class GroupServicer:
         actor = call.principal.subject if call.principal else ""
         who = ConsumerId(call.tenant, start.group, str(uuid4()), start.called, actor)
         consumer = Consumer(who, self._parts)
-        async with aclosing(consumer.responses(start, _said(requests))) as responses:
+        async with aclosing(consumer.responses(start, _converted(requests))) as responses:
             async for response in responses:
                 yield convert.response(response, self._domain)
 
@@ -144,7 +144,7 @@ async def _start(requests: Requests[pb.ConsumeRequest]) -> talk.Start:
     raise InvalidInput.of("start", "must come first")
 
 
-async def _said(
+async def _converted(
     requests: Requests[pb.ConsumeRequest],
 ) -> AsyncIterator[talk.Request | talk.Refused]:
     async for request in requests:

@@ -31,7 +31,7 @@ from services.events.errors import (
     StreamTombstoned,
 )
 from services.events.rules.stream_rules import (
-    FoundEvent,
+    RedactionTarget,
     StreamChange,
     StreamEnding,
     StreamRules,
@@ -94,22 +94,22 @@ class StreamKeeper:
                     raise PreconditionFailed(theirs) from None
         return await self._attempt(tenant, ruling)
 
-    async def event_at(self, tenant: TenantId, position: Position) -> FoundEvent:
+    async def event_at(self, tenant: TenantId, position: Position) -> RedactionTarget:
         """The event that is to be redacted. Raises `EventNotFound` and `StreamOwned`."""
-        found = await self._store.event_at(tenant, position)
-        if found is None:
+        target = await self._store.event_at(tenant, position)
+        if target is None:
             raise EventNotFound(f"no event is at position {position}", position=position)
-        if ownership.owner_of(found.stream):
-            raise StreamOwned([found.stream])
-        return found
+        if ownership.owner_of(target.stream):
+            raise StreamOwned([target.stream])
+        return target
 
-    async def redact(self, tenant: TenantId, found: FoundEvent, ruling: Ruling) -> Placement:
+    async def redact(self, tenant: TenantId, target: RedactionTarget, ruling: Ruling) -> Placement:
         """As `rule`. Raises `EventGone` as well."""
-        if found.gone is not None:
+        if target.gone is not None:
             known = await self._known(tenant, ruling)
             if known is not None:
                 return known
-            reason = found.gone.name.lower()
+            reason = target.gone.name.lower()
             raise EventGone(f"the event is gone already: {reason}", gone_reason=reason)
         return await self.rule(tenant, ruling)
 

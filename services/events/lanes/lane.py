@@ -138,8 +138,8 @@ class Lane:
         if self.is_draining or not self._held or count_max <= 0:
             return ()
         heads = (queue[0] for queue in self._held.values())
-        found = [head for head in heads if self._may_be_tried(head) and head.due_s <= now_s]
-        return sorted(found, key=lambda one: one.position)[:count_max]
+        ready = [head for head in heads if self._may_be_tried(head) and head.due_s <= now_s]
+        return sorted(ready, key=lambda one: one.position)[:count_max]
 
     def next_due_s(self) -> float | None:
         """When the next held event may be tried that is not here."""
@@ -319,8 +319,8 @@ class Lane:
     def _is_passed(self, entry: Entry, change: LaneChange) -> bool:
         if not self.settings.passes_parked:
             return False
-        found = (one for one in change.held if one.position == entry.position)
-        return any(one.state is HeldState.PARKED for one in found)
+        held = (one for one in change.held if one.position == entry.position)
+        return any(one.state is HeldState.PARKED for one in held)
 
     def _go_on(self, entry: Entry) -> None:
         queue = self._queues.get(entry.key)

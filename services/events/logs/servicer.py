@@ -21,12 +21,12 @@ class LogServicer:
     async def ListLogs(self, request: pb.ListLogsRequest, _context: Context) -> pb.ListLogsResponse:
         validation.check(request)
         count_max = domain.page_size(request.page_size)
-        found = await self._logs.page(int(request.page_token or 0), count_max + 1)
-        page = found[:count_max]
+        logs = await self._logs.page(int(request.page_token or 0), count_max + 1)
+        page = logs[:count_max]
         response = pb.ListLogsResponse(
             # Of one whose place does not answer nobody knows where it ends: it comes again.
             logs=[pb.Log(tenant=log.tenant, head=log.head) for log in page if log.head is not None]
         )
-        if len(found) > count_max:
+        if len(logs) > count_max:
             response.next_page_token = str(page[-1].number)
         return response

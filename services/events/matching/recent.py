@@ -202,10 +202,10 @@ class Block:
     def first(self, wanted: Filter, behind: Position) -> Match | None:
         self._index()
         places = [self._first(query, behind) for query in wanted.queries]
-        found = [place for place in places if place is not None]
-        if not found:
+        positions = [place for place in places if place is not None]
+        if not positions:
             return None
-        position = min(found)
+        position = min(positions)
         return Match(position, self._events[position - self.since - 1].event_id)
 
     def _first(self, query: Query, behind: Position) -> Position | None:

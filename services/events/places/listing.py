@@ -24,7 +24,7 @@ class LogPages(Protocol):
         """The logs of some tenants, as far as they are known there."""
 
 
-class FoundLog(NamedTuple):
+class LocatedLog(NamedTuple):
     """A log, and where it is."""
 
     number: int
@@ -45,31 +45,31 @@ class LogListing:
         self._places = places
         self._default = next(iter(places))
 
-    async def page(self, behind: int, count_max: int) -> Sequence[FoundLog]:
+    async def page(self, behind: int, count_max: int) -> Sequence[LocatedLog]:
         """The logs behind one by its number. Raises what the first place does."""
         listed = await self._places[self._default].page(behind, count_max)
-        found = {log.tenant: _found(log, log.number, self._default) for log in listed}
+        located = {log.tenant: _located(log, log.number, self._default) for log in listed}
         away = {log.tenant: log.moved_to for log in listed if log.moved_to is not None}
         for _ in range(_HOPS_MAX):
             if not away:
                 break
-            away = await self._look(found, away)
-        goals = {log.tenant: log.moving_to for log in found.values() if log.moving_to}
+            away = await self._look(located, away)
+        goals = {log.tenant: log.moving_to for log in located.values() if log.moving_to}
         for _, logs in await self._of(goals):
             for log in logs:
-                found[log.tenant] = found[log.tenant]._replace(copied=log.head)
-        return list(found.values())
+                located[log.tenant] = located[log.tenant]._replace(copied=log.head)
+        return list(located.values())
 
     async def _look(
-        self, found: dict[TenantId, FoundLog], away: Mapping[TenantId, str]
+        self, located: dict[TenantId, LocatedLog], away: Mapping[TenantId, str]
     ) -> dict[TenantId, str]:
         """Look for logs at those places; answers for which it is another one."""
         for tenant, place in away.items():
-            found[tenant] = FoundLog(found[tenant].number, tenant, place)
+            located[tenant] = LocatedLog(located[tenant].number, tenant, place)
         further: dict[TenantId, str] = {}
         for place, logs in await self._of(away):
             for log in logs:
-                found[log.tenant] = _found(log, found[log.tenant].number, place)
+                located[log.tenant] = _located(log, located[log.tenant].number, place)
                 if log.moved_to is not None:
                     further[log.tenant] = log.moved_to
         return further
@@ -94,5 +94,5 @@ class LogListing:
             return ()
 
 
-def _found(log: ListedLog, number: int, place: str) -> FoundLog:
-    return FoundLog(number, log.tenant, place, log.moving_to or "", log.head)
+def _located(log: ListedLog, number: int, place: str) -> LocatedLog:
+    return LocatedLog(number, log.tenant, place, log.moving_to or "", log.head)

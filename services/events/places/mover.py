@@ -44,20 +44,20 @@ _SNAPSHOTS_AT_A_TIME: Final = 4
 _log = get_logger("places")
 
 
-async def move(tenant: TenantId, home: str, opens: Openers) -> bool:
-    """Move the log of `tenant` from `home` to where it is to go. False when another process does,
-    or there is nothing to do.
+async def move(tenant: TenantId, source_place: str, opens: Openers) -> bool:
+    """Move the log of `tenant` from `source_place` to where it is to go. False when another process
+    does, or there is nothing to do.
 
     Takes as long as copying takes, and twice that: it rests for as long as it works. Raises
     `MoveInterrupted`, and what the places raise; whatever it raises, the log is in one place.
     """
-    async with opens[home]() as source:
+    async with opens[source_place]() as source:
         claim = await source.claim(tenant, LEASE_S)
         if claim is None:
             return False
         try:
             async with _opened(opens, claim.moving_to) as target:
-                await _Move(tenant, home, claim, source, target).run()
+                await _Move(tenant, source_place, claim, source, target).run()
         except (MoveInterrupted, asyncio.CancelledError):
             # The next mover may begin at once; where the database is away it waits for the lease.
             with suppress(Exception):
@@ -76,10 +76,15 @@ class _Move:
     """One move of one log, by one mover."""
 
     def __init__(
-        self, tenant: TenantId, home: str, claim: Claim, source: PlaceStore, target: PlaceStore
+        self,
+        tenant: TenantId,
+        source_place: str,
+        claim: Claim,
+        source: PlaceStore,
+        target: PlaceStore,
     ) -> None:
         self._tenant = tenant
-        self._home = home
+        self._source_place = source_place
         self._number, self._goal = claim
         self._source = source
         self._target = target
@@ -90,7 +95,7 @@ class _Move:
         self._renewed_s = time.monotonic()
 
     async def run(self) -> None:
-        if not await self._target.begin(self._tenant, self._home, self._number):
+        if not await self._target.begin(self._tenant, self._source_place, self._number):
             raise MoveInterrupted(f"{self._goal} does not take the log")
         for tries in range(HOLDS_MAX):
             # What an earlier mover copied, or a hold that was given up.

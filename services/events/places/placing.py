@@ -46,7 +46,7 @@ class Placing:
 
     async def placement(self, tenant: TenantId) -> Placement:
         """Where a log is. One that nobody has appended to is where its first event will be."""
-        place, placed = await self._home(tenant)
+        place, placed = await self._current(tenant)
         if placed is None:
             return Placement(place)
         async with self._opens[place]() as store:
@@ -65,15 +65,15 @@ class Placing:
         self._check(place)
         async with self._opens[self._default]() as store:
             await store.know(tenant)
-        home, _ = await self._home(tenant)
-        if home != place:
-            async with self._opens[home]() as store:
+        current, _ = await self._current(tenant)
+        if current != place:
+            async with self._opens[current]() as store:
                 head = await store.head(tenant)
                 if head:
                     raise LogNotEmpty(head)
                 if not await store.ask(tenant, place):
                     raise _moving()
-            await move(tenant, home, self._opens)
+            await move(tenant, current, self._opens)
         return await self._placed(tenant, place)
 
     async def _placed(self, tenant: TenantId, place: str) -> Placement:
@@ -91,20 +91,20 @@ class Placing:
         Raises `PlaceUnknown`, `LogNotFound`, and `LogMoving` while it moves elsewhere.
         """
         self._check(place)
-        home, placed = await self._home(tenant)
+        current, placed = await self._current(tenant)
         if placed is None:
             raise LogNotFound(f"there is no log of the tenant {tenant}")
-        async with self._opens[home]() as store:
-            if not await store.ask(tenant, None if home == place else place):
+        async with self._opens[current]() as store:
+            if not await store.ask(tenant, None if current == place else place):
                 raise _moving()
-        self._nudge(home)
+        self._nudge(current)
         return await self.placement(tenant)
 
     def _check(self, place: str) -> None:
         if place not in self._opens:
             raise PlaceUnknown.of("place", f"must be one of {', '.join(self._opens)}")
 
-    async def _home(self, tenant: TenantId) -> tuple[str, PlacedLog | None]:
+    async def _current(self, tenant: TenantId) -> tuple[str, PlacedLog | None]:
         """Where the log is, and what is known of it there."""
         place, left = self._default, None
         for _ in range(_HOPS_MAX):

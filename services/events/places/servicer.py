@@ -8,7 +8,7 @@ import grpc.aio
 from girih.events.v1 import places_pb2 as pb
 from girih.ids import TenantId
 from services.events import domain
-from services.events.places.listing import FoundLog, LogListing
+from services.events.places.listing import LocatedLog, LogListing
 from services.events.places.placing import Placement, Placing
 from services.plumbing import correlation, validation
 
@@ -43,13 +43,13 @@ class PlaceServicer:
     ) -> pb.ListPlacedLogsResponse:
         validation.check(request)
         count_max = domain.page_size(request.page_size)
-        found = await self._listing.page(int(request.page_token or 0), count_max + 1)
-        page = found[:count_max]
+        logs = await self._listing.page(int(request.page_token or 0), count_max + 1)
+        page = logs[:count_max]
         places = self._places()
         response = pb.ListPlacedLogsResponse(
             logs=map(_listed, page), places=places, databases=places.values()
         )
-        if len(found) > count_max:
+        if len(logs) > count_max:
             response.next_page_token = str(page[-1].number)
         return response
 
@@ -65,12 +65,12 @@ def _placed(tenant: TenantId, placement: Placement) -> pb.PlacedLog:
     )
 
 
-def _listed(found: FoundLog) -> pb.PlacedLog:
+def _listed(log: LocatedLog) -> pb.PlacedLog:
     return pb.PlacedLog(
-        tenant=found.tenant,
-        place=found.place,
-        moving_to=found.moving_to,
-        head_position=found.head or 0,
-        copied_position=found.copied,
-        reachable=found.head is not None,
+        tenant=log.tenant,
+        place=log.place,
+        moving_to=log.moving_to,
+        head_position=log.head or 0,
+        copied_position=log.copied,
+        reachable=log.head is not None,
     )

@@ -18,10 +18,10 @@ from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, Tena
 from services.events.domain import RECORD_TAG
 from services.events.rules.gone import position_of, without_payload
 from services.events.rules.stream_rules import (
-    FoundEvent,
     Gone,
     GoneReason,
     PlacedChange,
+    RedactionTarget,
     Retention,
     StreamEnding,
     StreamRules,
@@ -139,12 +139,12 @@ async def page(
     records = [row["record"] for row in rows]
     if None in records:
         return LogPage(incarnation, len(rows), 0, 0, None)
-    said = await fates(connection, tenant, records)
+    verdicts = await fates(connection, tenant, records)
     fields: list[bytes] = []
     count = last = looked_at = byte_count = 0
     for key, record in rows:
         last, looked_at = key, looked_at + 1
-        shown = said.shown(record, shows_gone=request.shows_gone)
+        shown = verdicts.shown(record, shows_gone=request.shows_gone)
         if not shown:
             continue
         fields += (RECORD_TAG, varint(len(shown)), shown)
@@ -239,9 +239,9 @@ async def stream_rules(
     )
 
 
-async def found_event(
+async def redaction_target(
     connection: Connection, tenant: TenantId, position: Position
-) -> FoundEvent | None:
+) -> RedactionTarget | None:
     row = await connection.fetchrow(_sql("select_event"), tenant, position)
     if row is None:
         return None
@@ -251,7 +251,7 @@ async def found_event(
         reason = GoneReason(gone["reason"])
     elif gone is not None and gone["is_taken"]:
         reason = GoneReason.RETENTION
-    return FoundEvent(EventId(str(row["event_id"])), StreamName(row["name"]), reason)
+    return RedactionTarget(EventId(str(row["event_id"])), StreamName(row["name"]), reason)
 
 
 async def put_down(

@@ -58,11 +58,11 @@ class Labels:
         looked_at, is_end, unlabelled, first, _, is_kept = rows[0]
         if unlabelled:
             self._want(tenant)
-        found: Page = [] if first is None else [(row["position"], row["record"]) for row in rows]
-        if is_kept and found:
-            fates = await keeping.fates(connection, tenant, [row[1] for row in found])
-            found = [(at, fates.shown(one, shows_gone=request.shows_gone)) for at, one in found]
-        return FilteredRows(found, looked_at, is_end)
+        page: Page = [] if first is None else [(row["position"], row["record"]) for row in rows]
+        if is_kept and page:
+            fates = await keeping.fates(connection, tenant, [row[1] for row in page])
+            page = [(at, fates.shown(one, shows_gone=request.shows_gone)) for at, one in page]
+        return FilteredRows(page, looked_at, is_end)
 
     async def fill(self) -> None:
         """Label what is not labelled of the logs that somebody looked for events in; runs for ever.

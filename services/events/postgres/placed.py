@@ -58,7 +58,7 @@ class Lender(Protocol):
         """How often they came to lead to a server that was restarted, or to another database."""
 
 
-class Home(NamedTuple):
+class Location(NamedTuple):
     """Where a log is."""
 
     place: str
@@ -67,7 +67,7 @@ class Home(NamedTuple):
 
 
 class _Remembered(NamedTuple):
-    home: Home
+    location: Location
     replaced_count: int
     """Of its place, when it was seen there."""
 
@@ -90,7 +90,7 @@ class Places:
         self._databases = databases
         self._default = next(iter(databases))
         self._arrive = arrive
-        self._homes: OrderedDict[TenantId, _Remembered] = OrderedDict()
+        self._locations: OrderedDict[TenantId, _Remembered] = OrderedDict()
         self._move_count = 0
 
     @property
@@ -115,10 +115,10 @@ class Places:
 
     def guess(self, tenant: TenantId) -> str:
         """Where a log was last, without asking."""
-        remembered = self._homes.get(tenant)
-        return remembered.home.place if remembered else self._default
+        remembered = self._locations.get(tenant)
+        return remembered.location.place if remembered else self._default
 
-    async def home(self, tenant: TenantId) -> str:
+    async def place_of(self, tenant: TenantId) -> str:
         """Where a log is, as far as is known. Asks once of each log that is not remembered, and of
         each whose place was replaced since.
 
@@ -126,25 +126,25 @@ class Places:
         """
         if len(self._databases) == 1:
             return self._default
-        remembered = self._homes.get(tenant)
+        remembered = self._locations.get(tenant)
         if remembered is None:
-            home, replaced_count = await self._looked_up(tenant)
-            self._remember(tenant, home, replaced_count)
+            location, replaced_count = await self._looked_up(tenant)
+            self._remember(tenant, location, replaced_count)
         elif not self.is_seen(tenant):
-            home, replaced_count = await self._seen_again(tenant, remembered.home.place)
-            self._remember(tenant, home, replaced_count)
+            location, replaced_count = await self._seen_again(tenant, remembered.location.place)
+            self._remember(tenant, location, replaced_count)
         else:
-            home = remembered.home
-            self._homes.move_to_end(tenant)
-        return home.place
+            location = remembered.location
+            self._locations.move_to_end(tenant)
+        return location.place
 
     def is_seen(self, tenant: TenantId) -> bool:
         """Whether a log was seen in the database that connections to its place lead to now."""
         if len(self._databases) == 1:
             return True
-        remembered = self._homes.get(tenant)
+        remembered = self._locations.get(tenant)
         return remembered is not None and remembered.replaced_count == self._replaced_count(
-            remembered.home.place
+            remembered.location.place
         )
 
     def lender(self, place: str) -> Lender:
@@ -155,61 +155,63 @@ class Places:
             message = f"the log is at the place {place}, which this process does not know"
             raise LogMoved(message, retry_after_s=_LOST_RETRY_AFTER_S) from None
 
-    def learn(self, tenant: TenantId, home: Home) -> None:
+    def learn(self, tenant: TenantId, location: Location) -> None:
         """Remember where a log is, as who knows it says."""
-        self._remember(tenant, home, self._replaced_count(home.place))
+        self._remember(tenant, location, self._replaced_count(location.place))
 
-    def _remember(self, tenant: TenantId, home: Home, replaced_count: int) -> None:
-        self._homes[tenant] = _Remembered(home, replaced_count)
-        self._homes.move_to_end(tenant)
-        if len(self._homes) > LOG_COUNT_MAX:
-            self._homes.popitem(last=False)
+    def _remember(self, tenant: TenantId, location: Location, replaced_count: int) -> None:
+        self._locations[tenant] = _Remembered(location, replaced_count)
+        self._locations.move_to_end(tenant)
+        if len(self._locations) > LOG_COUNT_MAX:
+            self._locations.popitem(last=False)
 
     async def refused(self, tenant: TenantId, at: str, error: asyncpg.PostgresError) -> LogMoved:
         """Note what a statement was told at a place that refused it; what its caller is told."""
-        told = Home(str(error.detail), int(str(error.hint)))
+        location = Location(str(error.detail), int(str(error.hint)))
         self._move_count += 1
         # Whoever was sent to a place by a move, and is sent back by the same, is there before the
         # log has arrived: nobody else may be left to see to that.
-        remembered = self._homes.get(tenant)
-        is_due = remembered is not None and remembered.home == Home(at, told.move)
-        if is_due and await self._arrive(at, tenant, told.move):
+        remembered = self._locations.get(tenant)
+        is_due = remembered is not None and remembered.location == Location(at, location.move)
+        if is_due and await self._arrive(at, tenant, location.move):
             _log.info("a log has arrived", tenant=tenant, place=at)
         else:
-            self.learn(tenant, told)
+            self.learn(tenant, location)
         return LogMoved("the log has moved to another place", retry_after_s=_RETRY_AFTER_S)
 
     def _replaced_count(self, place: str) -> int:
         database = self._databases.get(place)
         return database.replaced_count if database else 0
 
-    async def _looked_up(self, tenant: TenantId) -> tuple[Home, int]:
+    async def _looked_up(self, tenant: TenantId) -> tuple[Location, int]:
         """Where a log is, and how often its place was replaced by then."""
         replaced_count = self._replaced_count(self._default)
-        told = await self._told_at(self._default, tenant)
-        if told is None or told.place == self._default:
-            return told or Home(self._default, 0), replaced_count
-        replaced_count = self._replaced_count(told.place)
-        if await self._told_at(told.place, tenant) is None:
-            raise _lost(told.place)
-        return told, replaced_count
+        location = await self._location_at(self._default, tenant)
+        if location is None or location.place == self._default:
+            return location or Location(self._default, 0), replaced_count
+        replaced_count = self._replaced_count(location.place)
+        if await self._location_at(location.place, tenant) is None:
+            raise _lost(location.place)
+        return location, replaced_count
 
-    async def _seen_again(self, tenant: TenantId, place: str) -> tuple[Home, int]:
+    async def _seen_again(self, tenant: TenantId, place: str) -> tuple[Location, int]:
         """The same, as the place tells where the log was last: `default` need not answer."""
         replaced_count = self._replaced_count(place)
-        told = await self._told_at(place, tenant)
-        if told is None and place != self._default:
+        known = await self._location_at(place, tenant)
+        if known is None and place != self._default:
             raise _lost(place)
-        home = told or Home(place, 0)
-        return home, replaced_count if home.place == place else self._replaced_count(home.place)
+        location = known or Location(place, 0)
+        return location, replaced_count if location.place == place else self._replaced_count(
+            location.place
+        )
 
-    async def _told_at(self, place: str, tenant: TenantId) -> Home | None:
+    async def _location_at(self, place: str, tenant: TenantId) -> Location | None:
         """Where a log is as far as a place knows."""
         async with self.lender(place).connection() as connection:
             row = await connection.fetchrow(
                 load("services.events.postgres.sql", "select_home"), tenant
             )
-        return None if row is None else Home(row["moved_to"] or place, row["move"])
+        return None if row is None else Location(row["moved_to"] or place, row["move"])
 
 
 def _lost(place: str) -> LogMoved:
@@ -228,7 +230,7 @@ class _Lent:
         self._tenant = tenant
 
     async def __aenter__(self) -> Connection:
-        self._place = await self._places.home(self._tenant)
+        self._place = await self._places.place_of(self._tenant)
         self._lent = self._places.lender(self._place).connection()
         connection = await self._lent.__aenter__()
         if not self._places.is_seen(self._tenant):

@@ -63,7 +63,7 @@ class PostgresSnapshots:
             row["incarnation"],
             row["seal"],
             row["saved_at"],
-            row["found_at"],
+            row["current_position"],
         )
 
 

@@ -26,7 +26,7 @@ from services.events.postgres import keeping
 from services.events.postgres.incarnations import Incarnations
 from services.events.postgres.labels import Labels, queries_of
 from services.events.postgres.placed import wherever_it_is
-from services.events.rules.stream_rules import FoundEvent, StreamEnding, StreamRules
+from services.events.rules.stream_rules import RedactionTarget, StreamEnding, StreamRules
 from services.events.store import (
     NO_LAPSING,
     Cause,
@@ -118,8 +118,8 @@ class PostgresEventStore:
             at_places.setdefault(self._connections.guess(log.tenant), []).append(log)
         if len(at_places) == 1:
             return await self._moved_of_one_place(logs)
-        found = await asyncio.gather(*map(self._moved_or_away, at_places.values()))
-        return [tenant for moved in found for tenant in moved]
+        by_place = await asyncio.gather(*map(self._moved_or_away, at_places.values()))
+        return [tenant for moved in by_place for tenant in moved]
 
     async def _moved_or_away(self, logs: Sequence[FollowedLog]) -> Sequence[TenantId]:
         """All of them when their place does not answer: whoever follows one meets that alone."""
@@ -211,15 +211,15 @@ class PostgresEventStore:
             fates = await self._kept_logs.fates(connection, tenant, positions)
         if not rows:
             return TracePage((), NO_POSITION, incarnation)
-        found = [
+        events = [
             TraceRow(position, EventId(str(event_id)), header)
             for _, _, position, event_id, header in rows
             if header is not None
         ]
-        there = list(_there(found, fates))
+        there = list(_there(events, fates))
         looked_at, is_end, *_, last_header = rows[-1]
-        if found and last_header is None:
-            return TracePage(there, found[-1].position, incarnation)
+        if events and last_header is None:
+            return TracePage(there, events[-1].position, incarnation)
         return TracePage(there, NO_POSITION if is_end else looked_at, incarnation)
 
     @wherever_it_is
@@ -243,9 +243,9 @@ class PostgresEventStore:
             return await keeping.stream_rules(connection, tenant, stream)
 
     @wherever_it_is
-    async def event_at(self, tenant: TenantId, position: Position) -> FoundEvent | None:
+    async def event_at(self, tenant: TenantId, position: Position) -> RedactionTarget | None:
         async with self._connections.connection(tenant) as connection:
-            return await keeping.found_event(connection, tenant, position)
+            return await keeping.redaction_target(connection, tenant, position)
 
     @wherever_it_is
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
@@ -261,8 +261,8 @@ class PostgresEventStore:
     async def filtered(self, tenant: TenantId, request: FilteredRequest) -> FilteredPage:
         async with self._connections.connection(tenant) as connection:
             incarnation = await self._incarnations.current(connection, tenant)
-            found = await self.labels.find(connection, tenant, request)
-        return FilteredPage(incarnation, found)
+            rows = await self.labels.find(connection, tenant, request)
+        return FilteredPage(incarnation, rows)
 
     @wherever_it_is
     async def tail(
@@ -443,16 +443,16 @@ class _View:
         )
         if not rows:
             return Look(behind, None, self._incarnation, is_end=True)
-        found = [Match(row["position"], row["event_id"]) for row in rows if row["position"]]
+        matches = [Match(row["position"], row["event_id"]) for row in rows if row["position"]]
         fates = await self._kept_logs.fates(
-            self._connection, self._tenant, [match.position for match in found]
+            self._connection, self._tenant, [match.position for match in matches]
         )
-        there = next((match for match in found if not fates.hides(match.position)), None)
+        there = next((match for match in matches if not fates.hides(match.position)), None)
         if there is not None:
             match = there._replace(event_id=EventId(str(there.event_id)))
             return Look(match.position, match, self._incarnation, is_end=False)
-        if len(found) == count_max:
-            return Look(found[-1].position, None, self._incarnation, is_end=False)
+        if len(matches) == count_max:
+            return Look(matches[-1].position, None, self._incarnation, is_end=False)
         return Look(rows[0]["looked_at"], None, self._incarnation, rows[0]["is_end"])
 
     async def hides(self, positions: Sequence[Position]) -> bool:

@@ -23,9 +23,9 @@ class Deliveries:
         now_ns = time.time_ns()
         self._counts[source] = self._counts.get(source, 0) + record_count
         if now_ns - self._began_ns >= _EVERY_NS:
-            self._tell(self._began_ns or now_ns, now_ns)
+            self._record_span(self._began_ns or now_ns, now_ns)
 
-    def _tell(self, began_ns: int, ended_ns: int) -> None:
+    def _record_span(self, began_ns: int, ended_ns: int) -> None:
         counts = {f"girih.events_from_{source}": n for source, n in self._counts.items()}
         span = tracing.child("deliver to a follower", "internal", counts, began_ns)
         if span is not None:

@@ -35,7 +35,7 @@ Source = Literal["window", "database"]
 _SLOW_S = 0.5
 """Who takes longer over a response gets small ones, of which many can wait."""
 
-_TELL_S = 0.5
+_CHECKPOINT_INTERVAL_S = 0.5
 """No sooner than so after it was told last how far it is a reader is told again, unless much was
 passed over."""
 _PASSED_OVER = 9_000
@@ -160,25 +160,25 @@ class _Following:
     def __init__(
         self,
         reader: Reader,
-        patience: RetryPolicy,
+        retry_policy: RetryPolicy,
         frame: Frame,
         tail: Tail,
         options: ReadOptions,
         start: FollowCursor,
     ) -> None:
         self._reader = reader
-        self._retry_policy = patience
+        self._retry_policy = retry_policy
         self._frame = frame
         self._tail = tail
         self._span = options
         self._page = _NARROW_PAGE
         self._at = start
-        self._told = max(start.position, start.position_min)
+        self._reported = max(start.position, start.position_min)
         """The reader knows that everything before it was looked at."""
-        self._told_s = time.monotonic()
+        self._reported_at_s = time.monotonic()
         self._has_caught_up = False
         self._is_waiting = False
-        self._behind_since_s = self._told_s
+        self._behind_since_s = self._reported_at_s
         self.incarnation = tail.window.incarnation
         """Of the log that everything before is from."""
 
@@ -191,7 +191,7 @@ class _Following:
                     yield source, taken
                     continue
                 if taken.response:
-                    self._told, self._told_s = taken.told, time.monotonic()
+                    self._reported, self._reported_at_s = taken.reported, time.monotonic()
                     yield source, taken
             self._at = self._at.behind(taken)
             del taken
@@ -268,8 +268,8 @@ class _Following:
             # The database was ahead of the window, which holds nothing new before this.
             await self._tail.moved(Position(at.position - 1))
         else:
-            told = self._told if self._span.has_progress else None
-            self._at = at._replace(position=await self._tail.matched(wanted, at.position, told))
+            reported = self._reported if self._span.has_progress else None
+            self._at = at._replace(position=await self._tail.matched(wanted, at.position, reported))
             self._passed_in_window()
         self._is_waiting = False
 
@@ -277,7 +277,7 @@ class _Following:
         if self._has_caught_up or not self._is_at_end:
             return None
         self._has_caught_up = True
-        return CaughtUp(self._now_told()) if self._span.has_progress else None
+        return CaughtUp(self._report()) if self._span.has_progress else None
 
     def _fell_behind(self) -> FellBehind | None:
         if not self._has_caught_up:
@@ -288,15 +288,15 @@ class _Following:
 
     def _checkpoint(self) -> Checkpoint | None:
         """When there is something to tell, and it was not told just now."""
-        if not self._span.has_progress or self._at.position <= self._told:
+        if not self._span.has_progress or self._at.position <= self._reported:
             return None
-        is_due = self._at.position - self._told >= _PASSED_OVER
-        if not is_due and time.monotonic() - self._told_s < _TELL_S:
+        is_due = self._at.position - self._reported >= _PASSED_OVER
+        if not is_due and time.monotonic() - self._reported_at_s < _CHECKPOINT_INTERVAL_S:
             return None
-        return Checkpoint(self._now_told())
+        return Checkpoint(self._report())
 
-    def _now_told(self) -> Position:
-        self._told, self._told_s = self._at.position, time.monotonic()
+    def _report(self) -> Position:
+        self._reported, self._reported_at_s = self._at.position, time.monotonic()
         return Position(self._at.position - 1)
 
     @asynccontextmanager
@@ -336,8 +336,8 @@ class _Following:
             # The window begins behind it, so it was there.
             raise BeyondEnd("the log ends before what was seen of it")
         position = Position(self._page.start)
-        told = position if looked_at is None else at.position
-        return Batch(response, count, position, Revision(0), told)
+        reported = position if looked_at is None else at.position
+        return Batch(response, count, position, Revision(0), reported)
 
     def _is_of_the_window(self, at: FollowCursor) -> bool:
         """Whether the window may go on from what was sent. A page from the database may be of a

@@ -54,7 +54,7 @@ class Follows(Protocol):
 class Groups(Protocol):
     """Who consumes groups here."""
 
-    def heard(self, tenant: TenantId, group: GroupName) -> None:
+    def wake_all(self, tenant: TenantId, group: GroupName) -> None:
         """A group has changed, or lanes of it are free."""
 
 
@@ -138,7 +138,7 @@ class Notifications:
         what, *named = text.split(" ")
         if what == _GROUP and len(named) == _GROUP_PARTS:
             if self._groups is not None:
-                self._groups.heard(TenantId(named[0]), GroupName(named[1]))
+                self._groups.wake_all(TenantId(named[0]), GroupName(named[1]))
             return
         tenant, _, head = text.rpartition(" ")
         if head.isdecimal():

@@ -25,13 +25,13 @@ ANY: Key = ("", "")
 class Subscription:
     """One follower that waits."""
 
-    __slots__ = ("filter", "future", "keys", "since", "told")
+    __slots__ = ("filter", "future", "keys", "reported", "since")
 
-    def __init__(self, wanted: Filter, since: Position, told: Position | None) -> None:
+    def __init__(self, wanted: Filter, since: Position, reported: Position | None) -> None:
         self.filter = wanted
         self.since = since
         """Everything before it the follower has looked at itself."""
-        self.told = told
+        self.reported = reported
         """The reader knows that everything before it was looked at; None when it does not care."""
         self.keys = tuple({key for query in wanted.queries for key in leading_keys(query)})
         self.future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
@@ -88,7 +88,7 @@ class Subscriptions:
         """
         for one in list(self._all):
             looked_at = max(end, one.since)
-            if one.told is not None and looked_at - one.told >= least:
+            if one.reported is not None and looked_at - one.reported >= least:
                 self.remove(one)
                 one.end(looked_at)
 

@@ -67,7 +67,7 @@ class TailLimits:
     """So often it is asked which logs have moved."""
     poll_count: int = 1_000
     """Logs asked about by one question: some 10 ms of work for the database."""
-    tell_s: float = 0.8
+    checkpoint_interval_s: float = 0.8
     """So often those who care are told how far the log was looked through for them."""
     retry_budget_s: float = 30.0
     """How long followers wait for a database that is away."""
@@ -144,12 +144,12 @@ class Tails:
             for tails in _slices(list(self._tails.values()), self._limits.poll_count):
                 await self._look_at([tail for tail in tails if tail.is_waiting])
 
-    async def tell(self) -> None:
+    async def report_progress(self) -> None:
         """Wake those who are to be told how far they are, again and again; runs for ever."""
         while True:
-            await asyncio.sleep(self._limits.tell_s)
+            await asyncio.sleep(self._limits.checkpoint_interval_s)
             for tail in list(self._tails.values()):
-                tail.tell()
+                tail.report_progress()
 
     async def end_when(self, stopping: asyncio.Event) -> None:
         """End what is followed once `stopping` is set; then waits for ever."""
@@ -218,7 +218,7 @@ class Tail:
         window: Window,
         windows: "_Windows",
         send_budget: SendBudget,
-        patience: "RetryPolicy",
+        retry_policy: "RetryPolicy",
     ) -> None:
         self.tenant = tenant
         self.window = window
@@ -227,7 +227,7 @@ class Tail:
         self._store = store
         self._reader = Reader(store, send_budget)
         self._windows = windows
-        self._retry_policy = patience
+        self._retry_policy = retry_policy
         self._woken = asyncio.Event()
         self._waiting: dict[asyncio.Future[None], Position] = {}
         self._subscriptions = Subscriptions()
@@ -312,16 +312,16 @@ class Tail:
                 self._waiting.pop(waiting, None)
         self.check()
 
-    async def matched(self, wanted: Filter, since: Position, told: Position | None) -> Position:
+    async def matched(self, wanted: Filter, since: Position, reported: Position | None) -> Position:
         """For who has looked at everything before `since`, where the window ends: return the
         position of the next record that `wanted` means once it is there.
 
-        The reader knows that everything before `told` was looked at. It may also be another
+        The reader knows that everything before `reported` was looked at. It may also be another
         position then, before which nothing is meant: so that the reader can be told. Raises
         what ended the tail.
         """
         self.check()
-        one = Subscription(wanted, since, told)
+        one = Subscription(wanted, since, reported)
         self._subscriptions.add(one)
         try:
             position = await one.future
@@ -330,7 +330,7 @@ class Tail:
         self.check()
         return position
 
-    def tell(self) -> None:
+    def report_progress(self) -> None:
         """Wake those who do not know how far they are."""
         self._subscriptions.passed(self._matched_end)
 

@@ -51,7 +51,7 @@ class Batch(NamedTuple):
     """Everything before it has been looked at."""
     revision: Revision
     """Of the next record of the stream that is followed."""
-    told: Position
+    reported: Position
     """Everything before it was looked at, as the reader learns from the response."""
 
 
@@ -231,7 +231,7 @@ class Window:
         responses: list[bytes] = []
         byte_count = 0
         position: int = at.position
-        told: int = at.position
+        reported: int = at.position
         revision: int = at.revision
         position_min = max(at.position, at.position_min)
         for piece in self._from(position):
@@ -244,19 +244,19 @@ class Window:
                 byte_count += row.end - row.start
                 is_full = responses and byte_count > RESPONSE_BYTES_MAX
                 if is_full or len(responses) == at.left:
-                    return self._batch(responses, position, revision, told)
+                    return self._batch(responses, position, revision, reported)
                 responses.append(piece.response[row.start : row.end])
-                told = position = row.position + 1
+                reported = position = row.position + 1
                 revision = row.revision + 1
             position = piece.end
-        return self._batch(responses, position, revision, told)
+        return self._batch(responses, position, revision, reported)
 
     def _of_filter(self, at: FollowCursor, wanted: Filter) -> Batch:
         """The records that are meant, as many as fit into a response."""
         responses: list[bytes] = []
         byte_count = 0
         position: int = at.position
-        told: int = at.position
+        reported: int = at.position
         for piece in self._from(position):
             for row in piece.rows_meant(wanted):
                 if row.position < at.position:
@@ -264,13 +264,15 @@ class Window:
                 byte_count += row.end - row.start
                 is_full = responses and byte_count > RESPONSE_BYTES_MAX
                 if is_full or len(responses) == at.left:
-                    return self._batch(responses, row.position, Revision(0), told)
+                    return self._batch(responses, row.position, Revision(0), reported)
                 responses.append(piece.response[row.start : row.end])
-                told = row.position + 1
+                reported = row.position + 1
             position = piece.end
-        return self._batch(responses, position, Revision(0), told)
+        return self._batch(responses, position, Revision(0), reported)
 
-    def _batch(self, responses: Sequence[bytes], position: int, revision: int, told: int) -> Batch:
+    def _batch(
+        self, responses: Sequence[bytes], position: int, revision: int, reported: int
+    ) -> Batch:
         """A response of single records, and where a follower of them is then."""
         response = b"".join((self._tag, *responses)) if responses else b""
         return Batch(
@@ -278,7 +280,7 @@ class Window:
             len(responses),
             Position(position),
             Revision(revision),
-            Position(told),
+            Position(reported),
         )
 
     def _from(self, position: int) -> Sequence["_Piece"]:

@@ -94,7 +94,7 @@ class StreamRules:
     retention: Retention = NO_RETENTION
 
 
-class FoundEvent(NamedTuple):
+class RedactionTarget(NamedTuple):
     """An event that is to be redacted."""
 
     event_id: EventId

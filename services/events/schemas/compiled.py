@@ -32,7 +32,7 @@ DESCRIBED_MAX: Final = 30_000_000
 """Up to which `description_cost` a problem is described at once, and at all: the validator makes
 an error, with a copy of the value, for each schema that could have taken it."""
 _VALUE_BYTES: Final = 100
-NOT_AS_SAID: Final = ("", "is not as the schema says, and it would take too much to say where")
+UNEXPLAINED: Final = ("", "is not as the schema says, and it would take too much to say where")
 
 Problem = tuple[str, str]
 """Where in the value, as a JSON Pointer, and what is wrong there."""
@@ -118,7 +118,7 @@ class CompiledSchema:
         if self.validator.is_valid(value):
             return None
         if self.description_cost(byte_count) > DESCRIBED_MAX:
-            return NOT_AS_SAID
+            return UNEXPLAINED
         try:
             self.validator.validate(value)
         except jsonschema_rs.ValidationError as error:

@@ -130,12 +130,12 @@ class EnforcingAppender:
         stored: Collection[EventId] | None = None
         spent_ns = 0
         for index, event, event_type in _bound(proposal, registry):
-            found, cost_ns = await self._look(tenant, index, event, event_type)
-            if found is not None:
+            refusal, cost_ns = await self._look(tenant, index, event, event_type)
+            if refusal is not None:
                 if stored is None:
                     stored = await self._stored(tenant, proposal)
                 if event.event_id not in stored:
-                    refused.append(found)
+                    refused.append(refusal)
             if len(refused) == VIOLATIONS_MAX:
                 break
             spent_ns += cost_ns

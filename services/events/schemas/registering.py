@@ -151,7 +151,7 @@ class Registrar:
     async def _try(
         self, tenant: TenantId, asked: AskedUpcaster, before: CompiledSchema, behind: CompiledSchema
     ) -> None:
-        found = await self._beside.run(
+        failure = await self._beside.run(
             tenant,
             worker.counterexample,
             before.text,
@@ -159,8 +159,8 @@ class Registrar:
             asked.upcaster,
             asked.examples,
         )
-        if found is not None:
-            example, why = found
+        if failure is not None:
+            example, why = failure
             raise UpcasterRefused(
                 violations=[
                     FieldViolation(

@@ -106,10 +106,10 @@ class Registry:
 
     def type(self, name: str) -> EventType:
         """Raises `SchemaNotFound`."""
-        found = self.types.get(name)
-        if found is None:
+        event_type = self.types.get(name)
+        if event_type is None:
             raise SchemaNotFound(f"no schema of the type {name} is registered", type=name)
-        return found
+        return event_type
 
     def version(self, name: str, version: int | None) -> tuple[EventType, RegisteredSchema]:
         """A version of a type, None for the newest. Raises `SchemaNotFound`."""

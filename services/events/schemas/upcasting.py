@@ -118,18 +118,18 @@ def upcast_text(
     except StepFailed as failed:
         return json, str(failed)
     text = orjson.dumps(value)
-    if found := problem_of(value, len(text)):
-        return json, ": ".join(filter(None, found))
+    if problem := problem_of(value, len(text)):
+        return json, ": ".join(filter(None, problem))
     return text, ""
 
 
 def chain(upcasters: Mapping[int, Upcaster], version: int) -> list[Upcaster]:
     """What leads on from a version, one behind the other, as far as it goes."""
-    found: list[Upcaster] = []
+    steps: list[Upcaster] = []
     while (upcaster := upcasters.get(version)) is not None and upcaster.to_version > version:
-        found.append(upcaster)
+        steps.append(upcaster)
         version = upcaster.to_version
-    return found
+    return steps
 
 
 def pointer_of(text: str) -> Pointer:

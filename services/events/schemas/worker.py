@@ -98,11 +98,11 @@ def counterexample(
         if not first.validator.is_valid(value):
             continue
         try:
-            found = second.problem_of(upcast(value, [upcaster]), 0)
+            problem = second.problem_of(upcast(value, [upcaster]), 0)
         except StepFailed as failed:
-            found = ("", str(failed))
-        if found is not None:
-            return orjson.dumps(value), ": ".join(filter(None, found))
+            problem = ("", str(failed))
+        if problem is not None:
+            return orjson.dumps(value), ": ".join(filter(None, problem))
     return None
 
 

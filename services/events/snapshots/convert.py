@@ -42,13 +42,13 @@ def asked_load(request: pb.LoadStreamRequest) -> StreamName:
 
 
 def load_response(
-    found: StoredSnapshot | None, known_version: int, end: LogEnd
+    stored: StoredSnapshot | None, known_version: int, end: LogEnd
 ) -> pb.LoadStreamResponse:
     """The first response, with the snapshot that was found."""
     response = pb.LoadStreamResponse(incarnation=end.incarnation, head_position=end.head)
-    if found is None:
+    if stored is None:
         return response
-    state, snapshot = found.state, response.snapshot
+    state, snapshot = stored.state, response.snapshot
     if state.is_json:
         snapshot.json = state.content.decode()
     elif state.content:
@@ -57,6 +57,6 @@ def load_response(
     snapshot.schema_version = state.schema_version
     snapshot.content_type = state.content_type
     snapshot.digest = state.digest.hex()
-    snapshot.saved_at.FromDatetime(found.saved_at)
+    snapshot.saved_at.FromDatetime(stored.saved_at)
     snapshot.is_older = state.schema_version < known_version
     return response

@@ -57,10 +57,10 @@ class SnapshotServicer:
         stream = convert.asked_load(request)
         tenant = correlation.current().tenant
         async with self._send_budget.reserved(tenant, STATE_BYTES_MAX) as held:
-            found, end = await self._snapshots.newest(tenant, stream, request.schema_version)
-            first = convert.load_response(found, request.schema_version, end)
-            begins = Revision(found.state.revision + 1 if found else 0)
-            del found
+            stored, end = await self._snapshots.newest(tenant, stream, request.schema_version)
+            first = convert.load_response(stored, request.schema_version, end)
+            begins = Revision(stored.state.revision + 1 if stored else 0)
+            del stored
             yield first.SerializeToString()
             del first
             held.keep(0)

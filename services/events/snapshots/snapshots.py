@@ -63,26 +63,26 @@ class Snapshots:
         """
         end = await self._store.end(tenant)
         before = _BEHIND_ALL
-        while (found := await self._snapshots.newest(tenant, stream, before)) is not None:
-            unfit = await asyncio.to_thread(unfitness, found, known_version)
-            if unfit is None and not await self._holds(tenant, stream, found, end.incarnation):
+        while (stored := await self._snapshots.newest(tenant, stream, before)) is not None:
+            unfit = await asyncio.to_thread(unfitness, stored, known_version)
+            if unfit is None and not await self._holds(tenant, stream, stored, end.incarnation):
                 unfit = Unfit.REPLACED
             if unfit is None:
                 break
             self._passed_over(unfit)
-            before = found.state.revision
-        return found, end
+            before = stored.state.revision
+        return stored, end
 
     async def _holds(
-        self, tenant: TenantId, stream: StreamName, found: StoredSnapshot, incarnation: str
+        self, tenant: TenantId, stream: StreamName, stored: StoredSnapshot, incarnation: str
     ) -> bool:
         """Whether the log holds all that it held when a snapshot was taken, and no event behind it
         is gone by the rules of its stream.
         """
         ends = await self._store.stream_ends(tenant, stream)
-        if ends is None or ends.first_revision > found.state.revision + 1:
+        if ends is None or ends.first_revision > stored.state.revision + 1:
             return False
-        if found.incarnation == incarnation:
+        if stored.incarnation == incarnation:
             return True
-        shared = await self._store.shared_position(tenant, found.incarnation)
-        return shared is not None and shared >= found.position
+        shared = await self._store.shared_position(tenant, stored.incarnation)
+        return shared is not None and shared >= stored.position

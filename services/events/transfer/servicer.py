@@ -97,10 +97,10 @@ class TransferServicer:
     async def _newest(
         self, tenant: TenantId, stream: SavedStream
     ) -> pb.ReadSnapshotsResponse | None:
-        found, end = await self._snapshots.newest(tenant, stream.name, 0)
-        if found is None:
+        stored, end = await self._snapshots.newest(tenant, stream.name, 0)
+        if stored is None:
             return None
-        loaded = snapshots_convert.load_response(found, 0, end)
+        loaded = snapshots_convert.load_response(stored, 0, end)
         return pb.ReadSnapshotsResponse(
             stream=stream.name, first_position=stream.first_position, snapshot=loaded.snapshot
         )

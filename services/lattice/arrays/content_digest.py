@@ -20,9 +20,9 @@ class ContentDigest:
 
         Unknown algorithms beside a known one are passed over, as the RFC says.
         """
-        said = dict(_entries(expected)) if expected else {}
-        self._expected = {name: said[name] for name in _ALGORITHMS if name in said}
-        if said and not self._expected:
+        digests = dict(_entries(expected)) if expected else {}
+        self._expected = {name: digests[name] for name in _ALGORITHMS if name in digests}
+        if digests and not self._expected:
             raise InvalidInput.of(_FIELD, f"must have one of {', '.join(_ALGORITHMS)}")
         self._running = {name: hashlib.new(_ALGORITHMS[name]) for name in self._expected}
 

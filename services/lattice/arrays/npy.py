@@ -55,22 +55,24 @@ def read_header(head: bytes) -> NpyHeader:
     """
     text = head[8 + _LENGTH_BYTES[head[6]] :]
     try:
-        said = ast.literal_eval(text.decode("latin-1").strip())
+        header = ast.literal_eval(text.decode("latin-1").strip())
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise _bad("must have a .npy header that is a dictionary") from None
-    if not isinstance(said, dict) or said.keys() != {"descr", "fortran_order", "shape"}:
+    if not isinstance(header, dict) or header.keys() != {"descr", "fortran_order", "shape"}:
         raise _bad("must have a .npy header of descr, fortran_order and shape")
-    if said["fortran_order"] is not False and _axes_of_length(said["shape"]) > 1:
+    if header["fortran_order"] is not False and _axes_of_length(header["shape"]) > 1:
         raise _bad(
             "must be in C order, not in Fortran order: `numpy.ascontiguousarray` makes it so"
         )
-    return NpyHeader(_number_type(said["descr"]), _shape(said["shape"]), said["descr"] == _BOOL)
+    return NpyHeader(
+        _number_type(header["descr"]), _shape(header["shape"]), header["descr"] == _BOOL
+    )
 
 
 def make_header(number_type: NumberType, shape: Sequence[int]) -> bytes:
     """The header of a file of version 1.0, which the numbers follow in C order."""
-    said = {"descr": number_type.dtype.str, "fortran_order": False, "shape": tuple(shape)}
-    text = repr(said)
+    header = {"descr": number_type.dtype.str, "fortran_order": False, "shape": tuple(shape)}
+    text = repr(header)
     spaces = -(len(_MAGIC) + 4 + len(text) + 1) % _ALIGNED
     line = f"{text}{' ' * spaces}\n".encode("latin-1")
     return _MAGIC + b"\x01\x00" + len(line).to_bytes(2, "little") + line
@@ -88,15 +90,15 @@ def _number_type(descr: object) -> NumberType:
     return number_type
 
 
-def _shape(said: object) -> tuple[int, ...]:
-    if not isinstance(said, tuple) or not all(type(length) is int for length in said):
+def _shape(lengths: object) -> tuple[int, ...]:
+    if not isinstance(lengths, tuple) or not all(type(length) is int for length in lengths):
         raise _bad("must have a .npy header with a shape of whole numbers")
-    return said
+    return lengths
 
 
-def _axes_of_length(said: object) -> int:
+def _axes_of_length(lengths: object) -> int:
     """How many axes have more than one number: of one alone the order is both."""
-    return sum(1 for length in said if length != 1) if isinstance(said, tuple) else 2
+    return sum(1 for length in lengths if length != 1) if isinstance(lengths, tuple) else 2
 
 
 def _bad(description: str) -> InvalidInput:

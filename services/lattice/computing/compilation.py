@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 
-from services.lattice.computing.patience import patience
+from services.lattice.computing.bounded_wait import bounded_wait
 from services.lattice.errors import ComputeBusy
 
 _RETRY_AFTER_S = 2.0
@@ -58,7 +58,7 @@ class Compilation:
             waiting=len(needed),
         )
         self.want(needed)
-        async with patience(busy):
+        async with bounded_wait(busy):
             for kind in needed:
                 await self.wait_for(kind)
 

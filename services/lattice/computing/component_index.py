@@ -29,10 +29,10 @@ class ComponentIndex:
             return components
 
     def covers(self, grid: Grid) -> bool:
-        """Whether `found` is of use: its answer would be kept."""
+        """Whether `ensured` is of use: its answer would be kept."""
         return 4 * grid.sites <= self._bytes_max and can_be_labelled(grid)
 
-    def found(self, grid: Grid, cancel: Cancel) -> Components:
+    def ensured(self, grid: Grid, cancel: Cancel) -> Components:
         """Those that are kept, or else found now. Raises `Cancelled`."""
         components = self.known(grid) or components_of(grid, cancel)
         self._keep(grid, components)

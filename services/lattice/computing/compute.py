@@ -16,8 +16,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from services.lattice.computing.bounded_wait import bounded_wait
 from services.lattice.computing.estimate import Estimate
-from services.lattice.computing.patience import patience
 from services.lattice.errors import ComputeBusy, WorkTooLarge
 from services.plumbing import correlation
 from services.plumbing.budget import Budget
@@ -136,7 +136,7 @@ class Compute:
             if admitted or can_begin:
                 turn = await lane.turn(estimate, owner)
             else:
-                async with patience(self._busy(lane)):
+                async with bounded_wait(self._busy(lane)):
                     turn = await lane.turn(estimate, owner)
             return await self._work(turn, work)
 

@@ -7,7 +7,7 @@ computing, and in the end only the large answers of its own tenant.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.lattice.computing.patience import patience
+from services.lattice.computing.bounded_wait import bounded_wait
 from services.lattice.errors import ComputeBusy
 from services.plumbing import correlation
 from services.plumbing.budget import Budget
@@ -55,7 +55,7 @@ class SendBudget:
             retry_after_s=_RETRY_AFTER_S,
         )
         budget = self._small if size_bytes <= self._small_max else self._large
-        async with patience(busy):
+        async with bounded_wait(busy):
             taken = await budget.take(size_bytes, owner)
         reservation = SendReservation(budget, owner, taken)
         try:

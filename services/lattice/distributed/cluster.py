@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from services.lattice.computing.patience import patience
+from services.lattice.computing.bounded_wait import bounded_wait
 from services.lattice.distributed.folders import WorkersFolder
 from services.lattice.distributed.worker import perform
 from services.lattice.errors import ComputeBusy, WorkersUnavailable
@@ -173,7 +173,7 @@ class _Turn:
         )
         if self._turns.waiting >= _WAITING_MAX:
             raise busy
-        async with patience(busy):
+        async with bounded_wait(busy):
             await self._turns.take(1, self._owner)
 
     async def __aexit__(self, *_: object) -> None:

@@ -85,23 +85,23 @@ def statistics_query(request: pb.GetStatisticsRequest, shape: Lengths) -> Statis
     )
 
 
-def statistics_to_proto(found: Statistics, content: FieldContent) -> pb.GetStatisticsResponse:
+def statistics_to_proto(statistics: Statistics, content: FieldContent) -> pb.GetStatisticsResponse:
     response = pb.GetStatisticsResponse(
-        sites=found.sites,
-        nan_count=found.nan_count,
-        content_digest=found.digest.hexdigest(),
+        sites=statistics.sites,
+        nan_count=statistics.nan_count,
+        content_digest=statistics.digest.hexdigest(),
         digest=content.digest,
-        elapsed_ns=found.elapsed_ns,
+        elapsed_ns=statistics.elapsed_ns,
     )
-    if not found.counted:
+    if not statistics.counted:
         return response
-    response.low, response.high = found.low, found.high
-    response.mean, response.variance = found.mean, found.variance
+    response.low, response.high = statistics.low, statistics.high
+    response.mean, response.variance = statistics.mean, statistics.variance
     if content.number_type.is_whole:
-        response.whole_low, response.whole_high = int(found.low), int(found.high)
-    if found.histogram is not None:
-        response.histogram.edges.extend(found.histogram.edges)
-        response.histogram.counts.extend(found.histogram.counts)
+        response.whole_low, response.whole_high = int(statistics.low), int(statistics.high)
+    if statistics.histogram is not None:
+        response.histogram.edges.extend(statistics.histogram.edges)
+        response.histogram.counts.extend(statistics.histogram.counts)
     return response
 
 

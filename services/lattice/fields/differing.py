@@ -50,8 +50,8 @@ class DifferenceSource(FieldSource):
         """The numbers of a box that follow each other in C order."""
         numbers, begin = np.empty(box.sites), 0
         async with aclosing(self.reader.parts(source, box)) as parts:
-            async for part, found in parts:
-                numbers[begin : begin + part.sites] = found.reshape(-1)
+            async for part, values in parts:
+                numbers[begin : begin + part.sites] = values.reshape(-1)
                 begin += part.sites
         return numbers
 

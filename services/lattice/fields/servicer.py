@@ -26,7 +26,7 @@ from services.lattice.fields.statistics import (
     summarize,
     summarize_by_workers,
 )
-from services.lattice.fields.streamed import first_of, heard_out, pieces_of
+from services.lattice.fields.streamed import drained, first_of, pieces_of
 from services.lattice.fields.uploads import Uploads, check_part
 from services.lattice.fields.writing import FieldWrite, FieldWriter
 from services.lattice.operations.context import OperationContext
@@ -91,7 +91,7 @@ class FieldServicer:
     async def WriteField(
         self, requests: AsyncIterator[pb.WriteFieldRequest], _context: Context
     ) -> pb.WriteFieldResponse:
-        async with heard_out(requests):
+        async with drained(requests):
             return await self._write(await first_of(requests), requests)
 
     async def BeginUpload(
@@ -144,8 +144,8 @@ class FieldServicer:
         shape, lattice_id = held.spec.geometry.shape, held.lattice.lattice_id
         query = convert.statistics_query(request, shape)
         source = await self._reader.source(_tenant(), lattice_id, shape, state.content)
-        found = await self._summarized(source, query, held, state)
-        return convert.statistics_to_proto(found, state.content)
+        statistics = await self._summarized(source, query, held, state)
+        return convert.statistics_to_proto(statistics, state.content)
 
     async def _summarized(
         self, source: FieldSource, query: StatisticsQuery, held: HeldLattice, state: FieldState

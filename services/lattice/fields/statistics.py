@@ -185,12 +185,12 @@ async def summarize(
     """The statistics of a region; raises WorkTooLarge before anything is read."""
     work_limit.check_looks(query.looks)
     began_ns = time.monotonic_ns()
-    found = Statistics()
+    statistics = Statistics()
     counts = np.zeros(query.bins, np.int64)
     bounds = query.bounds
 
     def look(_part: ChunkPart, numbers: Numbers) -> None:
-        found.add(numbers)
+        statistics.add(numbers)
         if query.is_counted_at_once:
             counts[...] += _counted(numbers, query.bins, bounds)
 
@@ -199,10 +199,10 @@ async def summarize(
 
     estimate = _estimate(source)
     await look_at_each(compute, estimate, reader.parts(source, query.region), look)
-    if query.passes == 2 and found.counted:
-        bounds = _bounds(query, found)
+    if query.passes == 2 and statistics.counted:
+        bounds = _bounds(query, statistics)
         await look_at_each(compute, estimate, reader.parts(source, query.region), look_again)
-    return _finished(found, query, bounds, counts, began_ns)
+    return _finished(statistics, query, bounds, counts, began_ns)
 
 
 async def summarize_by_workers(
@@ -220,12 +220,12 @@ async def summarize_by_workers(
     """
     work_limit.check_looks(query.looks, cluster.thread_count)
     began_ns = time.monotonic_ns()
-    found = Statistics()
+    statistics = Statistics()
     tasks = list(_tasks(kept, source, query))
     parts = reader.parts(source, query.region)
     digesting = asyncio.create_task(
         look_at_each(
-            compute, _estimate(source), parts, lambda _, numbers: found.digest_more(numbers)
+            compute, _estimate(source), parts, lambda _, numbers: statistics.digest_more(numbers)
         ),
         name="digest field",
     )
@@ -237,16 +237,16 @@ async def summarize_by_workers(
         await asyncio.gather(digesting, return_exceptions=True)
     for each in looked:
         for part in each.parts:
-            found.merge(part)
+            statistics.merge(part)
     bounds = query.bounds
-    if query.passes == 2 and found.counted:
-        bounds = _bounds(query, found)
+    if query.passes == 2 and statistics.counted:
+        bounds = _bounds(query, statistics)
         again = [replace(task, bounds=bounds, is_only_counted=True) for task in tasks]
         looked = await cluster.map(look_at_parts, again)
     counts = np.zeros(query.bins, np.int64)
     for each in looked:
         counts += each.counts
-    return _finished(found, query, bounds, counts, began_ns)
+    return _finished(statistics, query, bounds, counts, began_ns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,24 +304,24 @@ def _estimate(source: FieldSource) -> Estimate:
 
 
 def _finished(
-    found: Statistics,
+    statistics: Statistics,
     query: StatisticsQuery,
     bounds: Bounds,
     counts: NDArray[np.int64],
     began_ns: int,
 ) -> Statistics:
-    if query.bins and found.counted:
+    if query.bins and statistics.counted:
         low, high = bounds
         assert low is not None and high is not None, "both are known by now"  # noqa: PT018
-        found.histogram = Histogram(low=low, high=high, counts=counts)
-    found.elapsed_ns = time.monotonic_ns() - began_ns
-    return found
+        statistics.histogram = Histogram(low=low, high=high, counts=counts)
+    statistics.elapsed_ns = time.monotonic_ns() - began_ns
+    return statistics
 
 
-def _bounds(query: StatisticsQuery, found: Statistics) -> tuple[float, float]:
+def _bounds(query: StatisticsQuery, statistics: Statistics) -> tuple[float, float]:
     """Where the histogram begins and ends; it is not without width where all numbers are one."""
-    low = float(found.low) if query.low is None else query.low
-    high = float(found.high) if query.high is None else query.high
+    low = float(statistics.low) if query.low is None else query.low
+    high = float(statistics.high) if query.high is None else query.high
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InvalidInput.of("low", "must be given, and high, where numbers are infinite")
     return (low, high) if low < high else (low - 0.5, low + 0.5)

@@ -88,7 +88,7 @@ async def _next_of(requests: AsyncIterator[Request]) -> Request | None:
 
 
 @asynccontextmanager
-async def heard_out(requests: AsyncIterator[Any]) -> AsyncIterator[None]:
+async def drained(requests: AsyncIterator[Any]) -> AsyncIterator[None]:
     """Around a call that may be refused before all its messages have come.
 
     Clients of grpc.aio lose the status of a call that ends while they write, and report an

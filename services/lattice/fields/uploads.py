@@ -207,11 +207,11 @@ def check_part(
     *, is_npy: bool, has_region: bool, content_digest: str, number_type: NumberType | None
 ) -> None:
     """Raise InvalidInput for what a part of an upload cannot have."""
-    for field, is_said in (
+    for field, is_set in (
         ("body.content_type", is_npy),
         ("origin", has_region),
         ("content_digest", bool(content_digest)),
         ("number_type", number_type is not None),
     ):
-        if is_said:
+        if is_set:
             raise InvalidInput.of(field, "must be empty beside upload_id: BeginUpload has it")

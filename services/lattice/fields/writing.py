@@ -214,10 +214,10 @@ class FieldWriter:
         known = await self.states.of(tenant, lattice_id)
         is_whole = region.covers(geometry.shape)
         base = known.fields.get(write.name) if is_whole else known.field(write.name)
-        said = write.number_type
+        number_type = write.number_type
         if write.is_npy:
-            said = await _npy_type(incoming, digest, region, said)
-        kind = _number_type(said, base, is_whole=is_whole)
+            number_type = await _npy_type(incoming, digest, region, number_type)
+        kind = _number_type(number_type, base, is_whole=is_whole)
         self.limits.check_size(kind, geometry.sites)
         self.limits.check_count(known.fields, write.name)
         fill = b"" if is_whole or base is None else base.content.fill
@@ -319,7 +319,7 @@ class FieldWriter:
 
 
 async def _npy_type(
-    incoming: Incoming, digest: ContentDigest, region: Region, said: NumberType | None
+    incoming: Incoming, digest: ContentDigest, region: Region, stated: NumberType | None
 ) -> NumberType:
     """The type that a `.npy` file has, whose header comes first and must fit."""
     header, head = await incoming.npy_header()
@@ -329,22 +329,24 @@ async def _npy_type(
         raise InvalidInput.of(
             "body", f"must be a .npy file of shape {list(region.shape)}, not {list(header.shape)}"
         )
-    if said not in (None, header.number_type):
+    if stated not in (None, header.number_type):
         raise InvalidInput.of(
             "number_type", f"must be that of the file: {header.number_type.value}"
         )
     return header.number_type
 
 
-def _number_type(said: NumberType | None, base: FieldState | None, *, is_whole: bool) -> NumberType:
-    if base is not None and said is None:
+def _number_type(
+    stated: NumberType | None, base: FieldState | None, *, is_whole: bool
+) -> NumberType:
+    if base is not None and stated is None:
         return base.content.number_type
-    if said is None:
+    if stated is None:
         raise InvalidInput.of("number_type", "must be given for a field that there is none of")
-    if not is_whole and base is not None and said is not base.content.number_type:
+    if not is_whole and base is not None and stated is not base.content.number_type:
         kind = base.content.number_type.value
         raise InvalidInput.of("number_type", f"must be that of the field, {kind}, for a region")
-    return said
+    return stated
 
 
 async def _take(job: _Job, incoming: Incoming, data: bytearray, expected: int) -> None:

@@ -95,19 +95,19 @@ class TurningBlocked:
     ) -> VerifiedBlocked:
         digest = changed.blocked_digest.hex() or blocked_digest(b"")
         try:
-            found = blocked_digest(await self._bitmaps.bitmap(tenant, changed))
+            actual = blocked_digest(await self._bitmaps.bitmap(tenant, changed))
         except ChunkDamaged:
             return VerifiedBlocked(changed=changed, outcome=lost, digest=digest, found="")
         try:
-            if found == digest:
-                found = await self._again(tenant, lattice, earlier, changed) or found
+            if actual == digest:
+                actual = await self._again(tenant, lattice, earlier, changed) or actual
         except ChunkDamaged:
             gone = Outcome.GONE
             return VerifiedBlocked(changed=changed, outcome=gone, digest=digest, found="")
-        outcome = Outcome.REPRODUCED if found == digest else Outcome.DIFFERENT
+        outcome = Outcome.REPRODUCED if actual == digest else Outcome.DIFFERENT
         if outcome is Outcome.REPRODUCED and changed.change.kind is ChangeKind.WRITTEN:
             outcome = Outcome.KEPT
-        return VerifiedBlocked(changed=changed, outcome=outcome, digest=digest, found=found)
+        return VerifiedBlocked(changed=changed, outcome=outcome, digest=digest, found=actual)
 
     async def _again(
         self,
@@ -120,14 +120,14 @@ class TurningBlocked:
         change = changed.change
         if change.applied:
             spec = replace(lattice.spec, blocked=await self._bitmaps.bitmap(tenant, earlier[-1]))
-            return await self._found(replace(lattice, spec=spec), change)
+            return await self._recomputed(replace(lattice, spec=spec), change)
         if change.kind is ChangeKind.WRITTEN:
             return ""
         target, before = _target(earlier, change.kind)
         wanted = before if change.kind is ChangeKind.UNDONE else target
         return blocked_digest(await self._bitmaps.bitmap(tenant, wanted))
 
-    async def _found(self, held: HeldLattice, change: FieldChange) -> str:
+    async def _recomputed(self, held: HeldLattice, change: FieldChange) -> str:
         applied = convert.applied_from(change.applied)
         chain = Chain.of(convert.steps(applied.transforms), fit_of(held))
         blocked, _ = await self._transformer.computed(held, chain)

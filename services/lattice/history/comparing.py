@@ -49,9 +49,9 @@ def compare(one: NDArray[Any], other: NDArray[Any], regions_max: int, stop: Stop
     for begin in range(0, one.size, _BLOCK):
         stop.check()
         a, b, target = (each[begin : begin + _BLOCK] for each in flat)
-        found = _compared(a, b, target)
-        if found is not None:
-            greatest = found if greatest is None else max(greatest, found)
+        distance = _compared(a, b, target)
+        if distance is not None:
+            greatest = distance if greatest is None else max(greatest, distance)
     regions = _regions(mask, regions_max, stop)
     return Difference(
         sites=one.size,

@@ -55,9 +55,9 @@ def change_to_proto(record: LatticeRecord) -> pb.Change:
     if isinstance(event, FieldDeleted):
         change.name = event.name
     elif isinstance(event, FieldWritten):
-        _tell_write(event, change)
+        _add_write(event, change)
     elif isinstance(event, BlockedChanged):
-        _tell_change(event.change, change)
+        _add_change(event.change, change)
         change.digest = event.blocked_digest.hex() or NO_SITE_DIGEST
     return change
 
@@ -105,16 +105,16 @@ def sums_to_proto(counts: dict[Outcome, int]) -> pb.VerifyLatticeResponse:
     return pb.VerifyLatticeResponse(sums=sums)
 
 
-def difference_to_proto(found: Difference, digests: tuple[str, str]) -> pb.DiffFieldResponse:
+def difference_to_proto(difference: Difference, digests: tuple[str, str]) -> pb.DiffFieldResponse:
     return pb.DiffFieldResponse(
         from_digest=digests[0],
         to_digest=digests[1],
-        sites=found.sites,
-        differing=found.differing,
-        greatest=found.greatest,
+        sites=difference.sites,
+        differing=difference.differing,
+        greatest=difference.greatest,
         regions=[
             pb.DifferingRegion(origin=region.origin, shape=region.shape, differing=region.differing)
-            for region in found.regions
+            for region in difference.regions
         ],
     )
 
@@ -144,12 +144,12 @@ def moment(request: pb.GetStateRequest) -> datetime | None:
 
 
 def timestamp(at: datetime) -> Timestamp:
-    told = Timestamp()
-    told.FromDatetime(at)
-    return told
+    message = Timestamp()
+    message.FromDatetime(at)
+    return message
 
 
-def _tell_write(event: FieldWritten, change: pb.Change) -> None:
+def _add_write(event: FieldWritten, change: pb.Change) -> None:
     change.name, change.digest = event.name, event.content.digest
     if event.imaginary is not None:
         change.imaginary = event.imaginary.name
@@ -160,10 +160,10 @@ def _tell_write(event: FieldWritten, change: pb.Change) -> None:
         change.region.steps.extend(event.region.steps)
     change.request_id = event.request_id
     if event.change is not None:
-        _tell_change(event.change, change)
+        _add_change(event.change, change)
 
 
-def _tell_change(made: FieldChange, change: pb.Change) -> None:
+def _add_change(made: FieldChange, change: pb.Change) -> None:
     change.before_digest = made.before_digest
     change.request_id = made.request_id
     change.of_revision = max(0, made.of_revision)

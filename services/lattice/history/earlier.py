@@ -76,5 +76,5 @@ class EarlierStates:
             return state
         ledger = await self._past.ledger(tenant, lattice_id)
         record = ledger.records[state.revision]
-        found = await self._replaying.content(operand, ledger, record)
-        return replace(state, content=found.content)
+        readable = await self._replaying.content(operand, ledger, record)
+        return replace(state, content=readable.content)

@@ -25,7 +25,7 @@ _Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Found:
+class ReadableContent:
     """A content that can be read, and whether it was made just now: then no event speaks of it."""
 
     content: FieldContent
@@ -56,45 +56,49 @@ class Replaying:
         """The numbers of a content that is kept. Raises ChunkDamaged."""
         return await self._reader.array(await self.source(operand, content))
 
-    async def content(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Found:
+    async def content(
+        self, operand: Operand, ledger: Ledger, record: WrittenRecord
+    ) -> ReadableContent:
         """What a write left in the operand's field, where it can be read.
 
         Where it is kept no more it is computed anew from what is, as many steps as lie between.
         Raises StateGone where that is nothing, and what ChainApplier raises.
         """
         wanted = (operand.name, record.revision)
-        found, missing = await self._kept_before(operand, ledger, wanted)
+        contents_by_key, missing = await self._kept_before(operand, ledger, wanted)
         for revision in sorted(missing):
             again = ledger.records[revision]
-            contents = await self._again(operand, ledger, again, found)
+            contents = await self._again(operand, ledger, again, contents_by_key)
             for name, content in zip(again.names, contents, strict=True):
                 if content.digest != again.content(name).digest:
                     raise _gone(revision)
-                found.setdefault((name, revision), Found(content, is_new=True))
-        for key, each in found.items():
+                contents_by_key.setdefault((name, revision), ReadableContent(content, is_new=True))
+        for key, each in contents_by_key.items():
             if each.is_new and key != wanted:
                 await self._let_go(operand, each.content)
-        return found[wanted]
+        return contents_by_key[wanted]
 
-    async def made_again(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Found:
+    async def made_again(
+        self, operand: Operand, ledger: Ledger, record: WrittenRecord
+    ) -> ReadableContent:
         """What a write that has a change leaves in the operand's field when it is made anew.
 
         Whether that is what its event tells is the caller's to look at. Raises StateGone.
         """
-        found: dict[_Key, Found] = {}
+        inputs: dict[_Key, ReadableContent] = {}
         for name, revision in _comes_from(ledger, record):
             one = replace(operand, name=name)
-            found[name, revision] = await self.content(one, ledger, ledger.records[revision])
-        contents = await self._again(operand, ledger, record, found)
+            inputs[name, revision] = await self.content(one, ledger, ledger.records[revision])
+        contents = await self._again(operand, ledger, record, inputs)
         is_computed = bool(record.written.change and record.written.change.applied)
         made = dict(zip(record.names, contents, strict=True))
-        for key, each in found.items():
+        for key, each in inputs.items():
             if each.content not in made.values():
                 await self.let_go(replace(operand, name=key[0]), each)
         for name, content in made.items():
             if is_computed and name != operand.name:
                 await self._let_go(operand, content)
-        return Found(made[operand.name], is_new=is_computed)
+        return ReadableContent(made[operand.name], is_new=is_computed)
 
     async def recomputed(
         self, operand: Operand, change: FieldChange, before: Sequence[FieldContent | None]
@@ -106,10 +110,10 @@ class Replaying:
         chain = Chain.of(convert.steps(applied.transforms), operand.fit(own))
         return (await self._applier.apply(operand, before, chain)).contents
 
-    async def owned(self, operand: Operand, found: Found) -> FieldContent:
+    async def owned(self, operand: Operand, readable: ReadableContent) -> FieldContent:
         """The same content, of which no event speaks yet: one at most speaks of an array."""
-        content = found.content
-        if found.is_new or not content.array_id:
+        content = readable.content
+        if readable.is_new or not content.array_id:
             return content
         source, arrays = await self.source(operand, content), self._writer.arrays
         place = ArrayPlace.new(operand.tenant, operand.lattice_id)
@@ -126,44 +130,45 @@ class Replaying:
             array_id=place.array_id,
         )
 
-    async def let_go(self, operand: Operand, found: Found) -> None:
+    async def let_go(self, operand: Operand, readable: ReadableContent) -> None:
         """Keep nothing of what was made for this call alone."""
-        if found.is_new:
-            await self._let_go(operand, found.content)
+        if readable.is_new:
+            await self._let_go(operand, readable.content)
 
     async def _kept_before(
         self, operand: Operand, ledger: Ledger, wanted: _Key
-    ) -> tuple[dict[_Key, Found], set[int]]:
+    ) -> tuple[dict[_Key, ReadableContent], set[int]]:
         """What is kept of what a write comes from, and which writes have to be computed anew."""
-        found: dict[_Key, Found] = {}
+        kept: dict[_Key, ReadableContent] = {}
         missing: set[int] = set()
         looked_for = [wanted]
         while looked_for:
             name, revision = looked_for.pop()
-            if (name, revision) in found or revision in missing:
+            if (name, revision) in kept or revision in missing:
                 continue
             record = ledger.records[revision]
             content = record.content(name)
             if await self.is_kept(operand, content):
-                found[name, revision] = Found(content, is_new=False)
+                kept[name, revision] = ReadableContent(content, is_new=False)
                 continue
             missing.add(revision)
             looked_for += _comes_from(ledger, record)
-        return found, missing
+        return kept, missing
 
     async def _again(
         self,
         operand: Operand,
         ledger: Ledger,
         record: WrittenRecord,
-        found: dict[_Key, Found],
+        inputs: dict[_Key, ReadableContent],
     ) -> Sequence[FieldContent]:
         change = record.written.change
         assert change is not None, "what has none comes from nothing"
         sources = dict(_comes_from(ledger, record))
         # Imaginary parts that there were none of began as 0.
         before = [
-            found[name, sources[name]].content if name in sources else None for name in record.names
+            inputs[name, sources[name]].content if name in sources else None
+            for name in record.names
         ]
         if not change.applied:
             return [

@@ -74,12 +74,12 @@ class HistoryServicer:
         async with aclosing(records) as coming:
             page = [record async for record in coming]
         token = str(page[size - 1].revision) if len(page) > size else ""
-        told = [
+        changes = [
             convert.change_to_proto(record)
             for record in page[:size]
             if not request.name or convert.concerns(record, request.name)
         ]
-        return pb.GetHistoryResponse(changes=told, next_page_token=token)
+        return pb.GetHistoryResponse(changes=changes, next_page_token=token)
 
     async def UndoChange(
         self, request: pb.UndoChangeRequest, _context: Context
@@ -153,8 +153,8 @@ class HistoryServicer:
             moment = await self._parts.past.at(tenant(), held.lattice.lattice_id)
             other = moment.fields.field(name)
         regions_max = request.regions_max or comparing.REGIONS_DEFAULT
-        found = await self._compared(held, one, other, regions_max)
-        return convert.difference_to_proto(found, (one.content.digest, other.content.digest))
+        difference = await self._compared(held, one, other, regions_max)
+        return convert.difference_to_proto(difference, (one.content.digest, other.content.digest))
 
     async def VerifyLattice(
         self, request: pb.VerifyLatticeRequest, _context: Context

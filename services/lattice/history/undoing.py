@@ -9,7 +9,7 @@ from services.lattice.arrays.content import FieldContent
 from services.lattice.errors import LatticeChanged, NothingToRedo, NothingToUndo, RequestIdReused
 from services.lattice.fields.states import FieldState, LatticeFields
 from services.lattice.history.past import Ledger, Past, WrittenRecord
-from services.lattice.history.replaying import Found, Replaying, zeros
+from services.lattice.history.replaying import ReadableContent, Replaying, zeros
 from services.lattice.state.journal import ChangeKind, FieldChange
 from services.lattice.transforms import convert
 from services.lattice.transforms.applying import (
@@ -179,8 +179,8 @@ class Undoing:
         if record is None:
             return await asyncio.to_thread(zeros, operand, target, name)
         one = Operand(tenant=operand.tenant, lattice=operand.lattice, name=name)
-        found: Found = await self._replaying.content(one, ledger, record)
-        return await self._replaying.owned(one, found)
+        readable: ReadableContent = await self._replaying.content(one, ledger, record)
+        return await self._replaying.owned(one, readable)
 
 
 def _target(writes: Sequence[WrittenRecord], kind: ChangeKind) -> WrittenRecord:

@@ -92,9 +92,9 @@ class Verifying:
         content = record.content(operand.name)
         if not await self._replaying.is_kept(operand, content):
             return Verified(record=record, name=operand.name, outcome=Outcome.GONE)
-        found = await self._digest_of(operand, content)
-        outcome = Outcome.KEPT if found == content.digest else Outcome.DIFFERENT
-        return Verified(record=record, name=operand.name, outcome=outcome, found=found)
+        actual = await self._digest_of(operand, content)
+        outcome = Outcome.KEPT if actual == content.digest else Outcome.DIFFERENT
+        return Verified(record=record, name=operand.name, outcome=outcome, found=actual)
 
     async def _simulated(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Verified:
         """The result of a job: it comes out again, or not; looked up where that takes too long."""
@@ -118,10 +118,10 @@ class Verifying:
                 purpose: await self._input(replace(operand, name=names[purpose]), ledger, content)
                 for purpose, content in job.spec.inputs.items()
             }
-            found = await self._replays.digest(plan, inputs)
-        same = found == record.content(operand.name).digest
+            actual = await self._replays.digest(plan, inputs)
+        same = actual == record.content(operand.name).digest
         outcome = Outcome.REPRODUCED if same else Outcome.DIFFERENT
-        return Verified(record=record, name=operand.name, outcome=outcome, found=found)
+        return Verified(record=record, name=operand.name, outcome=outcome, found=actual)
 
     async def _input(
         self, operand: Operand, ledger: Ledger, content: FieldContent
@@ -132,20 +132,20 @@ class Verifying:
         record = ledger.with_digest(operand.name, content.digest)
         if record is None:
             raise StateGone("what the job started from is not kept any more")
-        found = await self._replaying.content(operand, ledger, record)
+        readable = await self._replaying.content(operand, ledger, record)
         try:
-            return await self._replaying.array(operand, found.content)
+            return await self._replaying.array(operand, readable.content)
         finally:
-            await self._replaying.let_go(operand, found)
+            await self._replaying.let_go(operand, readable)
 
     async def _made(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Verified:
         """Numbers that were computed: they come out again, or not."""
         change = record.written.change
         assert change is not None, "the caller has looked"
-        found = await self._replaying.made_again(operand, ledger, record)
-        digest = found.content.digest
-        await self._replaying.let_go(operand, found)
-        said = convert.applied_from(change.applied).computed_with if change.applied else ""
+        made = await self._replaying.made_again(operand, ledger, record)
+        digest = made.content.digest
+        await self._replaying.let_go(operand, made)
+        versions = convert.applied_from(change.applied).computed_with if change.applied else ""
         same = digest == record.content(operand.name).digest
         came_from = record.revision if change.applied else change.of_revision
         if not same and any(ledger.has_lost(name, came_from) for name in record.names):
@@ -155,7 +155,7 @@ class Verifying:
             name=operand.name,
             outcome=Outcome.REPRODUCED if same else Outcome.DIFFERENT,
             found=digest,
-            computed_with=said if said != COMPUTED_WITH else "",
+            computed_with=versions if versions != COMPUTED_WITH else "",
         )
 
     async def _digest_of(self, operand: Operand, content: FieldContent) -> str:

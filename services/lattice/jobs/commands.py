@@ -322,7 +322,7 @@ class Jobs:
         except JobNotFound:
             return None
         before = job.spec
-        said = replace(
+        requested = replace(
             self._spec(held, job_id, new, before.started_by, before.inputs),
             seed=before.seed if new.seed is None else new.seed,
             # What follows from which sites were blocked then.
@@ -330,7 +330,7 @@ class Jobs:
             size_bytes=before.size_bytes,
             lattice_revision=before.lattice_revision,
         )
-        if said != before:
+        if requested != before:
             raise RequestIdReused("the request id was used for another job", job_id=job_id)
         return job
 

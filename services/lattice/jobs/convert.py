@@ -42,8 +42,8 @@ def new_job(request: pb.StartJobRequest, geometry: Geometry) -> NewJob:
 
 def recorded_model(job: Job, held: HeldLattice) -> AnyModel:
     """The model of a job that was started, on its lattice."""
-    said = simulations_pb.Simulation.FromString(job.spec.simulation)
-    return model_of(said, held.spec.geometry, Violations())
+    simulation = simulations_pb.Simulation.FromString(job.spec.simulation)
+    return model_of(simulation, held.spec.geometry, Violations())
 
 
 def page_size(request: pb.ListJobsRequest) -> int:

@@ -33,35 +33,37 @@ STATES = {
 OF_STATES = {number: state for state, number in STATES.items()}
 
 
-def model_of(said: simulations_pb.Simulation, geometry: Geometry, bad: Violations) -> AnyModel:
+def model_of(
+    simulation: simulations_pb.Simulation, geometry: Geometry, bad: Violations
+) -> AnyModel:
     """The model that a message says, for a lattice. What cannot be read is added to `bad`."""
-    match said.WhichOneof("model"):
+    match simulation.WhichOneof("model"):
         case "ising":
-            ising = said.ising
+            ising = simulation.ising
             return Ising(ising.temperature, _is_wolff(ising.dynamics), ising.ordered_start)
         case "potts":
-            potts = said.potts
+            potts = simulation.potts
             wolff = _is_wolff(potts.dynamics)
             return Potts(potts.temperature, wolff, potts.ordered_start, potts.states)
         case "cellular_automaton":
-            return _automaton(said.cellular_automaton, geometry, bad)
+            return _automaton(simulation.cellular_automaton, geometry, bad)
         case "diffusion":
-            return Diffusion(said.diffusion.diffusivity, said.diffusion.time_step)
+            return Diffusion(simulation.diffusion.diffusivity, simulation.diffusion.time_step)
         case "random_walks":
-            walks = said.random_walks
+            walks = simulation.random_walks
             start = _site(walks, "start") or _middle(geometry)
             return RandomWalks(walks.walkers, start, _site(walks, "target"))
         case "sandpile":
-            return Sandpile(_site(said.sandpile, "drop"))
+            return Sandpile(_site(simulation.sandpile, "drop"))
         case _:
-            growth = said.percolation_growth
+            growth = simulation.percolation_growth
             chance = growth.probability if growth.HasField("probability") else None
             return PercolationGrowth(_site(growth, "origin") or _middle(geometry), chance)
 
 
-def inputs_of(said: simulations_pb.Simulation) -> dict[str, str]:
+def inputs_of(simulation: simulations_pb.Simulation) -> dict[str, str]:
     """The names of the fields that a simulation starts from, by what they are for."""
-    names = {"initial": said.initial_field, "source": said.diffusion.source_field}
+    names = {"initial": simulation.initial_field, "source": simulation.diffusion.source_field}
     return {purpose: name for purpose, name in names.items() if name}
 
 
@@ -152,12 +154,12 @@ def checkpoint_to_proto(checkpoint: Checkpoint | None) -> pb.JobCheckpoint | Non
 
 
 def _automaton(
-    said: simulations_pb.CellularAutomaton, geometry: Geometry, bad: Violations
+    automaton: simulations_pb.CellularAutomaton, geometry: Geometry, bad: Violations
 ) -> CellularAutomaton:
     axes = len(geometry.shape)
     neighbours = int(3**axes - 1) if geometry.moore else 2 * axes
-    rule = read_rule(said.rule, neighbours, "simulation.cellular_automaton.rule", bad)
-    return CellularAutomaton(rule, said.density or 0.5)
+    rule = read_rule(automaton.rule, neighbours, "simulation.cellular_automaton.rule", bad)
+    return CellularAutomaton(rule, automaton.density or 0.5)
 
 
 def _is_wolff(dynamics: simulations_pb.SpinDynamics) -> bool:

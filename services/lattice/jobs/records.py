@@ -96,9 +96,9 @@ def to_proto(event: JobEvent) -> tuple[str, Message]:
 
 def record_of(event: RecordedEvent) -> JobRecord:
     """What an event records; one that cannot be read is an unknown event."""
-    said: JobEvent
+    job_event: JobEvent
     try:
-        said = _event_of(event)
+        job_event = _event_of(event)
     except DamagedRecord as error:
         _log.warning(
             "a record of a job cannot be read and is passed over",
@@ -106,11 +106,11 @@ def record_of(event: RecordedEvent) -> JobRecord:
             position=event.position,
             problem=str(error),
         )
-        said = UnknownJobEvent(event_type=event.type)
+        job_event = UnknownJobEvent(event_type=event.type)
     return JobRecord(
         revision=event.revision,
         recorded_at=event.recorded_at,
-        event=said,
+        event=job_event,
         incarnation=event.incarnation,
     )
 
@@ -123,9 +123,12 @@ def _event_of(event: RecordedEvent) -> JobEvent:
             claimed = payload_of(event, pb.JobClaimed())
             return Claimed(token=claimed.token, replica=claimed.replica)
         case "lattice.job-progressed":
-            said = payload_of(event, pb.JobProgressed())
-            progress, checkpoint = progress_from_proto(said.progress), _checkpoint_of(said)
-            return Progressed(token=said.token, progress=progress, checkpoint=checkpoint)
+            progressed = payload_of(event, pb.JobProgressed())
+            progress, checkpoint = (
+                progress_from_proto(progressed.progress),
+                _checkpoint_of(progressed),
+            )
+            return Progressed(token=progressed.token, progress=progress, checkpoint=checkpoint)
         case "lattice.job-cancelling":
             wish = payload_of(event, pb.JobCancelling())
             return Cancelling(job_id=_job_id(wish.job_id), request_id=wish.request_id)
@@ -195,16 +198,16 @@ def _spec_of(payload: pb.JobStarted) -> JobSpec:
 
 def _inputs_of(payload: pb.JobStarted) -> Mapping[str, FieldContent]:
     inputs = {}
-    for said in payload.inputs:
-        kind = number_type(said.number_type)
-        if kind is None or len(said.fill) != kind.size_bytes or not _is_digest(said.digest):
+    for content in payload.inputs:
+        kind = number_type(content.number_type)
+        if kind is None or len(content.fill) != kind.size_bytes or not _is_digest(content.digest):
             raise DamagedRecord("an input is no field")
-        inputs[said.purpose] = FieldContent(
+        inputs[content.purpose] = FieldContent(
             number_type=kind,
-            digest=said.digest,
-            fill=said.fill,
-            array_id=array_id(said.array),
-            values=_decompressed(said.values_zlib),
+            digest=content.digest,
+            fill=content.fill,
+            array_id=array_id(content.array),
+            values=_decompressed(content.values_zlib),
         )
     return MappingProxyType(inputs)
 
@@ -240,14 +243,14 @@ def _ended_of(payload: pb.JobEnded) -> Ended:
 def _checkpoint_of(payload: pb.JobProgressed | pb.JobReleased | pb.JobEnded) -> Checkpoint | None:
     if not payload.HasField("checkpoint"):
         return None
-    said = payload.checkpoint
-    if not (said.array and _is_digest(said.digest) and said.size_bytes > 0):
+    checkpoint = payload.checkpoint
+    if not (checkpoint.array and _is_digest(checkpoint.digest) and checkpoint.size_bytes > 0):
         raise DamagedRecord("a checkpoint is nowhere")
     return Checkpoint(
-        array_id=array_id(said.array),
-        digest=said.digest,
-        size_bytes=said.size_bytes,
-        steps_done=said.steps_done,
+        array_id=array_id(checkpoint.array),
+        digest=checkpoint.digest,
+        size_bytes=checkpoint.size_bytes,
+        steps_done=checkpoint.steps_done,
     )
 
 

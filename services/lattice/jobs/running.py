@@ -193,7 +193,7 @@ class JobRun:
     async def run(self) -> None:
         """Run the job until it has ended, or is let go of. Raises what is a bug."""
         following = asyncio.create_task(
-            self._parts.journal.follower(self.job.job_id, self._hear).run(), name="follow job"
+            self._parts.journal.follower(self.job.job_id, self._on_records).run(), name="follow job"
         )
         try:
             await self._run()
@@ -207,7 +207,7 @@ class JobRun:
             await self._process.close()
             await asyncio.gather(following, return_exceptions=True)
 
-    def _hear(self, recorded: Sequence[JobRecord]) -> None:
+    def _on_records(self, recorded: Sequence[JobRecord]) -> None:
         """Somebody has written into the job's stream: only a wish to cancel concerns this."""
         new = [record for record in recorded if record.revision > self.job.revision]
         if any(isinstance(record.event, Cancelling) for record in new):
@@ -240,10 +240,8 @@ class JobRun:
     async def _plan(self) -> RunPlan:
         """What is run, with all that it starts from."""
         spec = self.job.spec
-        held = await self._patiently(
-            lambda: self._parts.lattices.open(self._tenant, spec.lattice_id)
-        )
-        plan = await self._patiently(lambda: plan_of(self._parts, self._tenant, self.job, held))
+        held = await self._retried(lambda: self._parts.lattices.open(self._tenant, spec.lattice_id))
+        plan = await self._retried(lambda: plan_of(self._parts, self._tenant, self.job, held))
         self._columns = tuple(plan.model.columns)
         self._rows = np.empty((0, 1 + len(self._columns)))
         return plan
@@ -302,7 +300,7 @@ class JobRun:
             await self._end(JobState.CANCELLED, checkpoint)
             return
         released = Released(token=self.job.token, progress=self.job.progress, checkpoint=checkpoint)
-        await self._append_patiently(released)
+        await self._append_retried(released)
 
     async def _succeed(self, plan: RunPlan) -> None:
         """Write the result and the end, both or neither."""
@@ -310,7 +308,7 @@ class JobRun:
         if self.job.spec.result_field:
             result = await self._process.ask(RESULT)
         records = records_only(plan.steps, self._columns, self._rows)
-        checkpoint = await self._patiently(lambda: self._save(records))
+        checkpoint = await self._retried(lambda: self._save(records))
         await self._end(JobState.SUCCEEDED, checkpoint, result=result)
 
     async def _last_state(self) -> bytes:
@@ -319,7 +317,7 @@ class JobRun:
         if kept is None:
             return b""
         try:
-            return await self._patiently(
+            return await self._retried(
                 lambda: self._parts.storage.load(self._tenant, self.job.job_id, kept)
             )
         except ChunkDamaged:
@@ -351,7 +349,7 @@ class JobRun:
             self._kept_s = time.monotonic()
         if checkpoint is None and now_s - self._written_s < self._times.lease_s / 3:
             return
-        if await self._say_how_far(checkpoint) and checkpoint is not None:
+        if await self._record_progress(checkpoint) and checkpoint is not None:
             self._deaths = 0
             await self._drop_others(checkpoint)
 
@@ -364,9 +362,9 @@ class JobRun:
             )
             if done:
                 return
-            await self._say_how_far(None)
+            await self._record_progress(None)
 
-    async def _say_how_far(self, checkpoint: Checkpoint | None) -> bool:
+    async def _record_progress(self, checkpoint: Checkpoint | None) -> bool:
         """Record how far it is; False while the event store is away."""
         progressed = Progressed(
             token=self.job.token, progress=self.job.progress, checkpoint=checkpoint
@@ -407,7 +405,7 @@ class JobRun:
             failure=failure,
         )
         if result is None or not self.job.spec.result_field:
-            await self._append_patiently(ended)
+            await self._append_retried(ended)
         else:
             await self._end_with(ended, result)
         if checkpoint is not None:
@@ -423,7 +421,7 @@ class JobRun:
     async def _end_with(self, ended: Ended, result: NDArray[np.generic]) -> None:
         """Write the result into its field with the end of the job."""
         spec, parts = self.job.spec, self._parts
-        content = await self._patiently(
+        content = await self._retried(
             lambda: keep(parts.writer, self._tenant, spec.lattice_id, result)
         )
         written = FieldWritten(
@@ -435,20 +433,20 @@ class JobRun:
         ended = replace(ended, result_digest=content.digest)
         while True:
             try:
-                known = await self._patiently(
+                known = await self._retried(
                     lambda: parts.fields.confirmed(self._tenant, spec.lattice_id)
                 )
                 parts.writer.limits.check_count(known.fields, spec.result_field)
                 parts.writer.limits.check_size(content.number_type, result.size)
             except ServiceError as error:
                 failed = replace(ended, state=JobState.FAILED, failure=error.message)
-                await self._append_patiently(replace(failed, result_digest=""))
+                await self._append_retried(replace(failed, result_digest=""))
                 return
             write = ResultWrite(written=written, lattice_revision=known.revision)
-            if await self._append_patiently(ended, write):
+            if await self._append_retried(ended, write):
                 return
 
-    async def _append_patiently(self, event: JobEvent, result: ResultWrite | None = None) -> bool:
+    async def _append_retried(self, event: JobEvent, result: ResultWrite | None = None) -> bool:
         """Record an event however long the event store is away.
 
         False when the lattice has changed since the result was to be written into it.
@@ -505,7 +503,7 @@ class JobRun:
         with suppress(StorageUnavailable):
             await self._parts.storage.drop_older(self._tenant, self.job.job_id, checkpoint, inputs)
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
         """What a call answers once what it needs is there."""
         self._backoff.reset()
         while True:

@@ -243,7 +243,7 @@ class JobScheduler:
             candidate.asked_s = -1.0
         else:
             await self._forget(key)
-            self._tell()
+            self._notify()
 
     async def _claim_some(self) -> None:
         """Claim jobs while there is room for them."""
@@ -326,7 +326,7 @@ class JobScheduler:
     def _begin(self, key: Key, job: Job, taken: int) -> None:
         tenant = key[0]
         self._last_turn[tenant] = time.monotonic()
-        run = JobRun(self._parts, self._times, tenant, job, lambda _job: self._tell())
+        run = JobRun(self._parts, self._times, tenant, job, lambda _job: self._notify())
         task = asyncio.create_task(run.run(), name=f"job {job.job_id}")
         self._runs[key], self._tasks[key] = run, task
 
@@ -336,7 +336,7 @@ class JobScheduler:
             if not task.cancelled() and (error := task.exception()) is not None:
                 # Its lease ends, and then somebody begins again from the last checkpoint.
                 _log.error("a job was left", job=job.job_id, exc_info=error)
-            self._tell()
+            self._notify()
             self.nudge()
 
         task.add_done_callback(ended)
@@ -360,7 +360,7 @@ class JobScheduler:
     def _running_of_tenants(self) -> Counter[TenantId]:
         return Counter(tenant for tenant, _ in self._runs)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Wake who waits for news."""
         news, self._news = self._news, asyncio.Event()
         news.set()

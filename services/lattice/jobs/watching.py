@@ -29,7 +29,9 @@ async def watch(
     """
     job = await states.get(tenant, job_id)
     watcher = _Watcher(job)
-    following = asyncio.create_task(journal.follower(job_id, watcher.hear).run(), name="watch job")
+    following = asyncio.create_task(
+        journal.follower(job_id, watcher.on_records).run(), name="watch job"
+    )
     try:
         while True:
             shown = _newest(watcher.job, scheduler.live(tenant, job_id))
@@ -49,18 +51,18 @@ class _Watcher:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._heard = asyncio.Event()
+        self._has_news = asyncio.Event()
 
-    def hear(self, recorded: Sequence[JobRecord]) -> None:
+    def on_records(self, recorded: Sequence[JobRecord]) -> None:
         new = [record for record in recorded if record.revision > self.job.revision]
         if new:
             self.job = folded(self.job, new) or self.job
-            self._heard.set()
+            self._has_news.set()
 
     async def until_new(self, scheduler: JobScheduler, _shown: Job) -> None:
         """Wait for something new here or in the stream, and not for ever."""
         here = asyncio.create_task(scheduler.until_changed(_SILENCE_S), name="news of jobs")
-        there = asyncio.create_task(self._heard.wait(), name="news in a stream")
+        there = asyncio.create_task(self._has_news.wait(), name="news in a stream")
         try:
             await asyncio.wait({here, there}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -68,7 +70,7 @@ class _Watcher:
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(here, there, return_exceptions=True)
-            self._heard.clear()
+            self._has_news.clear()
 
 
 def _newest(recorded: Job, live: Job | None) -> Job:

@@ -15,7 +15,7 @@ STRIDE = 1
 WRAPS = 2
 
 # What a search answers when it returns.
-FOUND = 1
+REACHED = 1
 EXHAUSTED = 2
 SLICE_ENDED = 3  # the budget of expansions is used up: call again to go on
 OPEN_LIST_FULL = 4  # the next expansion might not fit the open list: enlarge it, call again

@@ -34,8 +34,8 @@ class Components:
         return bool(self._label(start) == self._label(goal))
 
     def _label(self, site: NDArray[np.int64]) -> np.int32:
-        found: np.int32 = self.labels[self.padding.first + int(site @ self.padding.strides)]
-        return found
+        label: np.int32 = self.labels[self.padding.first + int(site @ self.padding.strides)]
+        return label
 
 
 def can_be_labelled(grid: Grid) -> bool:

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from services.lattice.kernels.axes import (
     EXHAUSTED,
-    FOUND,
     LENGTH,
     OPEN_LIST_FULL,
+    REACHED,
     SLICE_ENDED,
     WRAPS,
     GridArrays,
@@ -163,7 +163,7 @@ def search_diagonal(
                     reach,
                     length,
                 )
-    return (EXHAUSTED if target.best[0] == NEVER else FOUND), expanded
+    return (EXHAUSTED if target.best[0] == NEVER else REACHED), expanded
 
 
 @inlined

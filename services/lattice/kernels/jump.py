@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels.axes import EXHAUSTED, FOUND, OPEN_LIST_FULL, SLICE_ENDED, Int
+from services.lattice.kernels.axes import EXHAUSTED, OPEN_LIST_FULL, REACHED, SLICE_ENDED, Int
 from services.lattice.kernels.bits import highest_bit, lowest_bit
 from services.lattice.kernels.compiled import inlined, kernel
 from services.lattice.kernels.diagonal import Labels, Moves
@@ -121,7 +121,7 @@ def search_jumping(
             return SLICE_ENDED, expanded
         site = sift_out(heap)
         if site == goal_site:
-            return FOUND, expanded
+            return REACHED, expanded
         if labels.values[site] & EXPANDED:
             continue
         expanded += 1

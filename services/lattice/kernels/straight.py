@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from services.lattice.kernels.axes import (
     EXHAUSTED,
-    FOUND,
     LENGTH,
     OPEN_LIST_FULL,
+    REACHED,
     SLICE_ENDED,
     STRIDE,
     WRAPS,
@@ -103,7 +103,7 @@ def search_straight(
         if site >= 0:
             expand(lattice, goal, marks, seal, waiting, site)
             expanded += 1
-    return FOUND, expanded
+    return REACHED, expanded
 
 
 @inlined

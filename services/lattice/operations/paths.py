@@ -59,7 +59,7 @@ _COST_SHARE = 3
 _PROBE_SHARE = 16
 """A search that has expanded so small a part of all sites is worth knowing whether it can end."""
 
-_TOLD_SITES_MAX = 1 << 22
+_LOOKED_AT_SITES_MAX = 1 << 22
 """Of how many sites it is told whether a search has looked at them: the contract says so."""
 
 _AHEAD_MAX = 4
@@ -120,12 +120,12 @@ def path_query(
     bad = Violations()
     check_free_site(spec, start, "start", bad)
     check_free_site(spec, goal, "goal", bad)
-    told = None if region is None else selection(spec.geometry, (), region, bad)
-    if told is not None and told.count > _TOLD_SITES_MAX:
-        bad.add("region", f"must have at most {_TOLD_SITES_MAX:,} sites")
+    selected = None if region is None else selection(spec.geometry, (), region, bad)
+    if selected is not None and selected.count > _LOOKED_AT_SITES_MAX:
+        bad.add("region", f"must have at most {_LOOKED_AT_SITES_MAX:,} sites")
     bad.raise_if_any()
     queries = [_query(start, goal)]
-    return PathsQuery(queries=queries, sites_max=sites_max, costs=costs, region=told)
+    return PathsQuery(queries=queries, sites_max=sites_max, costs=costs, region=selected)
 
 
 def paths_query(
@@ -337,11 +337,11 @@ def _find_with(
         exact=all(path.length <= finder.exact_length for path in paths),
         costs_digest=digest_of(query.costs),
     )
-    looked_at = b"" if query.region is None else _told(finder, lattice, query.region)
+    looked_at = b"" if query.region is None else _looked_at(finder, lattice, query.region)
     return PathsAnswer(queries.start, paths, computation, looked_at)
 
 
-def _told(finder: "_Finder", lattice: HeldLattice, region: Selection) -> bytes:
+def _looked_at(finder: "_Finder", lattice: HeldLattice, region: Selection) -> bytes:
     """What was looked at to find the last path, a bit for each site of a region."""
     indices = region.indices(lattice.spec.geometry, slice(0, region.count))
     if isinstance(indices, slice):
@@ -479,5 +479,5 @@ class _IndexingFinder(_SearchFinder):
                 self._has_searched = True
                 return self._search.find(query.start, query.goal, self._stop.flag, self._probe_max)
             except TooManySites:
-                self._components = self._index.found(grid, self._stop.flag)
+                self._components = self._index.ensured(grid, self._stop.flag)
         return super().find(query)

@@ -105,12 +105,12 @@ class PictureServicer:
         async with self._operations.send_budget.reserved(held_bytes):
             array, reports = await self._applier.computed(operand, [state.content], chain)
             png = await self._drawn(held.spec, array, view, style)
-        told = [transforms.report_to_proto(report) for report in reports]
+        messages = [transforms.report_to_proto(report) for report in reports]
         return pb.PreviewTransformResponse(
             png=png,
             number_type=NUMBER_TYPES[NumberType(array.dtype.name)],
-            reports=told,
-            invertibility=transforms.invertibility(told),
+            reports=messages,
+            invertibility=transforms.invertibility(messages),
         )
 
     async def RenderJob(

@@ -24,23 +24,23 @@ def route_query(
     return route.route_query(spec, stops, request.sites_max, costs)
 
 
-def route_bytes(found: Route, message_bytes_max: int) -> bytes:
+def route_bytes(route: Route, message_bytes_max: int) -> bytes:
     """The route, serialized; raises AnswerTooLarge when it would take more bytes than that."""
     bytes_max = message_bytes_max - _STATUS_BYTES
     legs = [
         field(pb.FindRouteResponse.LEGS_FIELD_NUMBER, _leg_bytes(leg, bytes_max))
-        for leg in found.legs
+        for leg in route.legs
     ]
     if sum(map(len, legs)) > bytes_max:
         raise AnswerTooLarge(
             "the route has more runs or sites than one message holds",
-            steps=sum(leg.path.steps for leg in found.legs),
+            steps=sum(leg.path.steps for leg in route.legs),
         )
     head = pb.FindRouteResponse(
-        found=bool(found.legs),
-        length=found.length,
-        start=found.start,
-        computation=computation_to_proto(found.computation),
+        found=bool(route.legs),
+        length=route.length,
+        start=route.start,
+        computation=computation_to_proto(route.computation),
     )
     return b"".join((head.SerializeToString(), *legs))
 

@@ -164,23 +164,23 @@ def _search(lattice: HeldLattice, query: NearestQuery, stop: Stop) -> Sequence[N
     grid = grid_with_costs(lattice)
     costs = query.costs or unit_costs(lattice.spec)
     sources = np.array([grid.index(source) for source in query.sources], np.int64)
-    found = find_nearest(grid, costs, sources, query.k, stop.flag)
+    nearest = find_nearest(grid, costs, sources, query.k, stop.flag)
     computation = Computation(
         method=Method.DIJKSTRA,
         elapsed_ns=time.perf_counter_ns() - began_ns,
-        sites_expanded=found.sites_expanded,
-        memory_bytes=found.bytes_worked,
+        sites_expanded=nearest.sites_expanded,
+        memory_bytes=nearest.bytes_worked,
         costs_digest=digest_of(query.costs),
     )
-    return list(_cut(lattice.spec.geometry, query, found, computation))
+    return list(_cut(lattice.spec.geometry, query, nearest, computation))
 
 
 def _cut(
-    geometry: Geometry, query: NearestQuery, found: NearestSources, computation: Computation
+    geometry: Geometry, query: NearestQuery, nearest: NearestSources, computation: Computation
 ) -> Iterator[NearestAnswer]:
     for part in query.selected.parts(query.per_answer):
         sites = query.selected.indices(geometry, part)
-        lengths = found.ranks.lengths[sites]
-        told = np.where(np.isfinite(lengths), lengths, -1.0)
+        lengths = nearest.ranks.lengths[sites]
+        distances = np.where(np.isfinite(lengths), lengths, -1.0)
         whole = computation if part.start == 0 else None
-        yield NearestAnswer(part.start, found.ranks.sources[sites].copy(), told, whole)
+        yield NearestAnswer(part.start, nearest.ranks.sources[sites].copy(), distances, whole)

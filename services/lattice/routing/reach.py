@@ -94,16 +94,16 @@ async def reachable(
     find, estimate = await _prepared(context, lattice, query)
     context.work_limit.check_bytes(estimate.size_bytes)
     async with context.send_budget.reserved(16 * _SITES_PER_ANSWER) as reservation:
-        found = await context.compute.run(estimate, find)
-        context.record(found.computation)
-        indices = found.indices if query.sites_max is None else found.indices[: query.sites_max]
+        reach = await context.compute.run(estimate, find)
+        context.record(reach.computation)
+        indices = reach.indices if query.sites_max is None else reach.indices[: query.sites_max]
         reservation.keep(16 * len(indices))
-        computation: Computation | None = found.computation
+        computation: Computation | None = reach.computation
         for first in range(0, max(1, len(indices)), _SITES_PER_ANSWER):
             part = slice(first, first + _SITES_PER_ANSWER)
-            sites = found.coordinates(indices[part], lattice.spec.geometry)
+            sites = reach.coordinates(indices[part], lattice.spec.geometry)
             async with context.consumed_in_time():
-                yield ReachAnswer(found.count, first, sites, found.lengths[part], computation)
+                yield ReachAnswer(reach.count, first, sites, reach.lengths[part], computation)
             computation = None
 
 

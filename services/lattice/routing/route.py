@@ -143,8 +143,10 @@ def _read_off(
         memory_bytes=by.bytes_held + sum(leg.path.nbytes for leg in legs),
         costs_digest=digest_of(query.costs),
     )
-    found = length < math.inf
-    return Route(goal if found else 0, legs[::-1], length if found else 0.0, computation)
+    is_reachable = length < math.inf
+    return Route(
+        goal if is_reachable else 0, legs[::-1], length if is_reachable else 0.0, computation
+    )
 
 
 class _Free:

@@ -21,7 +21,7 @@ from services.lattice.domain import (
 from services.lattice.errors import WorkTooLarge
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.grid import Grid, prepare
-from services.lattice.kernels.routing.simple import Found, SimplePathSearch, bytes_to_walk
+from services.lattice.kernels.routing.simple import SimplePath, SimplePathSearch, bytes_to_walk
 from services.lattice.kernels.runs import Path, runs_of
 from services.lattice.kernels.warm import ANSWERS, ROUTING
 from services.lattice.kernels.weighted.costs import SiteCosts
@@ -109,7 +109,7 @@ async def find_simple_paths(
     is_last = False
     async with context.send_budget.reserved(_PART_BYTES):
         while not is_last:
-            part = await context.compute.run(estimate, walk.some, admitted=walk.told > 0)
+            part = await context.compute.run(estimate, walk.some, admitted=walk.answered_count > 0)
             context.record(part.computation)
             is_last = part.is_last
             async with context.consumed_in_time():
@@ -168,7 +168,7 @@ class _Walk:
     """A search that goes on from one part of the answer to the next."""
 
     def __init__(self, lattice: HeldLattice, query: SimplePathsQuery, box: _Box) -> None:
-        self.told = 0
+        self.answered_count = 0
         """How many paths."""
         self._lattice = lattice
         self._query = query
@@ -177,20 +177,20 @@ class _Walk:
 
     def some(self, stop: Stop) -> SimplePathsAnswer:
         """Find some paths, until it took long or they are many."""
-        began_ns, first = time.perf_counter_ns(), self.told
+        began_ns, first = time.perf_counter_ns(), self.answered_count
         search = self._search or self._begun(stop)
         paths: list[Path] = []
         expanded = size_bytes = 0
         is_complete = search is None
-        while search is not None and self.told < self._query.paths_max:
-            found = search.next(stop.flag)
-            if found is None:
+        while search is not None and self.answered_count < self._query.paths_max:
+            path = search.next(stop.flag)
+            if path is None:
                 is_complete = True
                 break
-            expanded += found.sites_expanded
-            paths.append(self._path(found))
+            expanded += path.sites_expanded
+            paths.append(self._path(path))
             size_bytes += paths[-1].nbytes
-            self.told += 1
+            self.answered_count += 1
             if size_bytes > _PART_BYTES or time.perf_counter_ns() - began_ns > _PART_NS:
                 break
         computation = Computation(
@@ -200,7 +200,7 @@ class _Walk:
             memory_bytes=size_bytes + (search.bytes_held if search else 0),
             costs_digest=digest_of(self._query.costs),
         )
-        is_last = is_complete or self.told == self._query.paths_max
+        is_last = is_complete or self.answered_count == self._query.paths_max
         return SimplePathsAnswer(first, paths, is_last, is_complete, computation)
 
     def _begun(self, stop: Stop) -> SimplePathSearch | None:
@@ -232,6 +232,6 @@ class _Walk:
             (at - first) % length for at, first, length in zip(site, origin, shape, strict=True)
         )
 
-    def _path(self, found: Found) -> Path:
-        path = Path.along(*runs_of(found.steps))
-        return path if self._query.costs is None else replace(path, length=found.length)
+    def _path(self, walked: SimplePath) -> Path:
+        path = Path.along(*runs_of(walked.steps))
+        return path if self._query.costs is None else replace(path, length=walked.length)

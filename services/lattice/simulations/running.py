@@ -73,7 +73,7 @@ class Run:
         self.steps_done = 0
         self._simulation = _begun(plan, threads)
         self._rows: list[tuple[float, ...]] = []
-        self._told = 0
+        self._reported_count = 0
         self._rate = 0.0
         self._stretch = 1.0
 
@@ -90,7 +90,7 @@ class Run:
         took_s = time.perf_counter() - began_s
         if took_s > 0:
             self._rate = (self.steps_done - began_at) / took_s
-        rows, self._told = self._rows[self._told :], len(self._rows)
+        rows, self._reported_count = self._rows[self._reported_count :], len(self._rows)
         return Stretch(
             steps_done=self.steps_done, steps_per_s=self._rate, rows=_as_array(rows, self._width)
         )
@@ -120,7 +120,7 @@ class Run:
         except (KeyError, ValueError, TypeError) as error:
             raise UnreadableState from error
         self._rows = [tuple(row) for row in rows.tolist()]
-        self._told = len(self._rows)
+        self._reported_count = len(self._rows)
 
     @property
     def _width(self) -> int:

@@ -75,17 +75,17 @@ class EventStoreJournal:
     """A `LatticeJournal` through the client of the event store.
 
     Every call is made for the principal of the call being served, on a channel with
-    `acting_bearer`. `patience_s` gives how long an answer is waited for at the moment, once.
+    `acting_bearer`. `answer_timeout_s` gives how long an answer is waited for at the moment, once.
     `is_serving` tells whether the event store served when it was asked last.
     """
 
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        patience_s: Callable[[], float],
+        answer_timeout_s: Callable[[], float],
         is_serving: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._streams = EventStreams(channel, patience_s)
+        self._streams = EventStreams(channel, answer_timeout_s)
         self._is_serving = is_serving
 
     async def append_created(
@@ -350,14 +350,14 @@ def _lattice_event(
 
 
 def _field_event(event: RecordedEvent) -> FieldEvent:
-    said: FieldEvent
+    field_event: FieldEvent
     if event.type == FIELD_WRITTEN:
-        said = field_records.written_from_proto(payload_of(event, fields_pb.FieldWritten()))
+        field_event = field_records.written_from_proto(payload_of(event, fields_pb.FieldWritten()))
     else:
-        said = field_records.deleted_from_proto(payload_of(event, fields_pb.FieldDeleted()))
-    if event.stream != lattice_stream(said.lattice_id):
+        field_event = field_records.deleted_from_proto(payload_of(event, fields_pb.FieldDeleted()))
+    if event.stream != lattice_stream(field_event.lattice_id):
         raise DamagedRecord("lattice_id is not that of the stream")
-    return said
+    return field_event
 
 
 def _own_creation(

@@ -102,17 +102,17 @@ def _imaginary_to_proto(imaginary: NamedContent) -> chains_pb2.WrittenImaginary:
 
 
 def _imaginary(payload: pb.FieldWritten, kind: NumberType) -> NamedContent:
-    said = payload.imaginary
-    if not _is_digest(said.digest) or len(said.fill) != kind.size_bytes:
+    imaginary = payload.imaginary
+    if not _is_digest(imaginary.digest) or len(imaginary.fill) != kind.size_bytes:
         raise DamagedRecord("the imaginary parts have no digest, or fill is no number of them")
     content = FieldContent(
         number_type=kind,
-        digest=said.digest,
-        fill=said.fill,
-        array_id=array_id(said.array),
-        values=_values(said.values_zlib),
+        digest=imaginary.digest,
+        fill=imaginary.fill,
+        array_id=array_id(imaginary.array),
+        values=_values(imaginary.values_zlib),
     )
-    return NamedContent(name=_name(said.name), content=content)
+    return NamedContent(name=_name(imaginary.name), content=content)
 
 
 def _lattice_id(text: str) -> domain.LatticeId:

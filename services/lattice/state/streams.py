@@ -63,13 +63,13 @@ class EventStreams:
     """Appends to and reads streams through the client of the event store.
 
     Every call is made for the principal of the call being served, on a channel with
-    `acting_bearer`. `patience_s` gives how long an answer is waited for at the moment, once.
+    `acting_bearer`. `answer_timeout_s` gives how long an answer is waited for at the moment, once.
     Everything raises EventsUnavailable while the event store is away.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, patience_s: Callable[[], float]) -> None:
+    def __init__(self, channel: grpc.aio.Channel, answer_timeout_s: Callable[[], float]) -> None:
         self._events = EventStoreClient(channel, context=served_context)
-        self._patience_s = patience_s
+        self._answer_timeout_s = answer_timeout_s
 
     async def append(
         self,
@@ -137,8 +137,10 @@ class EventStreams:
 
     def _client(self) -> EventStoreClient:
         """The client for one call, which is not repeated: who called us may repeat theirs."""
-        patience_s = self._patience_s()
-        once = RetryPolicy(timeout_s=patience_s, attempt_timeout_s=patience_s, attempt_count_max=1)
+        answer_timeout_s = self._answer_timeout_s()
+        once = RetryPolicy(
+            timeout_s=answer_timeout_s, attempt_timeout_s=answer_timeout_s, attempt_count_max=1
+        )
         return self._events.acting(retry=once)
 
 

@@ -168,8 +168,8 @@ class ArrayStore:
         """The digests of all chunks; raises ChunkDamaged unless they are those of `digest`."""
         try:
             document = orjson.loads(await self.objects.get(f"{place.folder}/{METADATA}"))
-            said = document["attributes"]["girih"]["chunk_digests"]
-            digests = [bytes.fromhex(each) for each in said]
+            texts = document["attributes"]["girih"]["chunk_digests"]
+            digests = [bytes.fromhex(each) for each in texts]
         except ObjectMissing:
             raise _damaged(place, METADATA, "is missing") from None
         except (ValueError, TypeError, KeyError):

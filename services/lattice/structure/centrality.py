@@ -198,12 +198,12 @@ def _by_formula(geometry: Geometry, query: CentralityQuery, stop: Stop) -> list[
     find = _finder(geometry, query, stop)
     if query.top_k:
         values = np.concatenate([find(part) for part in _parts(query)])
-        return _largest(geometry, values, query.top_k, clock.told(Method.CLOSED_FORM))
+        return _largest(geometry, values, query.top_k, clock.computation(Method.CLOSED_FORM))
     parts = []
     for part in _parts(query):
         stop.check()
         parts.append(CentralityPart(part.start, find(part), _no_sites(geometry), None))
-    computation = clock.told(Method.CLOSED_FORM, held=8 * query.selected.count)
+    computation = clock.computation(Method.CLOSED_FORM, held=8 * query.selected.count)
     return [_first(parts[0], computation), *parts[1:]]
 
 
@@ -227,11 +227,11 @@ def _finder(
         for one in sums:
             one.everywhere(stop.check, totals)
         return lambda part: _from_sums(geometry, query, totals[part], sites(part))
-    tell = [_chunked(one, stop) for one in sums]
+    summands = [_chunked(one, stop) for one in sums]
 
     def find(part: slice) -> NDArray[np.float64]:
         at = sites(part)
-        return _from_sums(geometry, query, np.sum([one(at) for one in tell], axis=0), at)
+        return _from_sums(geometry, query, np.sum([one(at) for one in summands], axis=0), at)
 
     return find
 
@@ -269,11 +269,11 @@ def _chunked(sums: ProductSum, stop: Stop) -> Values:
     at_once = max(1, (1 << 20) // len(sums.weights))
 
     def values(sites: NDArray[np.int64]) -> NDArray[np.float64]:
-        told = np.empty(len(sites))
+        numbers = np.empty(len(sites))
         for first in range(0, len(sites), at_once):
             stop.check()
-            told[first : first + at_once] = sums.at(sites[first : first + at_once])
-        return told
+            numbers[first : first + at_once] = sums.at(sites[first : first + at_once])
+        return numbers
 
     return values
 
@@ -310,12 +310,12 @@ async def _by_searches(
     values = np.sum([part for _, part in added], axis=0) if added else np.zeros(0)
     searched_ns = max((took_ns for took_ns, _ in added), default=0)
 
-    def tell(*, expanded: int, held: int) -> Computation:
+    def computation(*, expanded: int, held: int) -> Computation:
         """Without what was waited for between."""
-        told = clock.told(method, expanded=expanded, held=held)
-        return replace(told, elapsed_ns=laid_ns + searched_ns)
+        measured = clock.computation(method, expanded=expanded, held=held)
+        return replace(measured, elapsed_ns=laid_ns + searched_ns)
 
-    return _told(lattice, query, rows, values, tell, rows.count)
+    return _parts_of(lattice, query, rows, values, computation, rows.count)
 
 
 def _timed(work: Callable[[Stop], T], stop: Stop) -> tuple[int, T]:
@@ -341,21 +341,25 @@ def _on_graph(lattice: HeldLattice, query: CentralityQuery, stop: Stop) -> list[
     clock = Clock()
     rows = graph_of(lattice, stop)
     values, method, exact, steps = _values_on_graph(rows, query, stop)
-    return _told(lattice, query, rows, values, partial(clock.told, method, exact=exact), steps)
+    return _parts_of(
+        lattice, query, rows, values, partial(clock.computation, method, exact=exact), steps
+    )
 
 
-def _told(
+def _parts_of(
     lattice: HeldLattice,
     query: CentralityQuery,
     rows: Rows,
     values: NDArray[np.float64],
-    tell: Callable[..., Computation],
+    computation_of: Callable[..., Computation],
     passes: int,
 ) -> list[CentralityPart]:
     """The values of vertices as those of the sites asked for."""
     geometry = lattice.spec.geometry
     everywhere = rows.spread(values, 0.0).astype(np.float64)
-    computation = tell(expanded=passes * rows.count, held=rows.bytes_held + everywhere.nbytes)
+    computation = computation_of(
+        expanded=passes * rows.count, held=rows.bytes_held + everywhere.nbytes
+    )
     if query.top_k:
         return _largest(geometry, everywhere, query.top_k, computation)
     parts = [

@@ -28,7 +28,7 @@ Bits = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
-class Found:
+class ComponentRows:
     """Components; each array has one row of each."""
 
     sizes: Sizes
@@ -41,10 +41,10 @@ class Found:
     closed_before: Sizes
     """How many closed ones of the same slab come before it."""
 
-    def chosen(self, which: NDArray[np.generic]) -> "Found":
+    def chosen(self, which: NDArray[np.generic]) -> "ComponentRows":
         """Some of them."""
         arrays = (self.sizes, self.firsts, self.faces, self.wraps, self.closed_before)
-        return Found(*(array[which] for array in arrays))
+        return ComponentRows(*(array[which] for array in arrays))
 
     @property
     def size_bytes(self) -> int:
@@ -67,21 +67,21 @@ class Closed:
     count: int
     sites: int
     axes: AxisCounts
-    largest: Found
+    largest: ComponentRows
 
 
 @dataclass(frozen=True)
-class SlabFound:
+class SlabComponents:
     """The components of a slab."""
 
     closed: Closed
-    open: Found
+    open: ComponentRows
     low: Border
     high: Border
     """The planes that other slabs touch; empty where none does."""
 
 
-def cluster_slab(task: SlabTask) -> SlabFound:
+def cluster_slab(task: SlabTask) -> SlabComponents:
     """Find the components of a slab, in a worker. O(sites / 64 + runs), and O(sites) a ring."""
     grid, slabs = task.grid, task.slabs
     runs, numbers, count = labelled_runs(grid, cancel_flag())
@@ -97,7 +97,7 @@ def cluster_slab(task: SlabTask) -> SlabFound:
         if not is_end or slabs.is_ring:
             is_open[border.components] = True
     is_closed = np.logical_not(is_open)
-    found = Found(
+    rows = ComponentRows(
         sizes=tallies.sizes,
         firsts=tallies.firsts + task.begin * slabs.plane,
         faces=faces,
@@ -105,33 +105,33 @@ def cluster_slab(task: SlabTask) -> SlabFound:
         closed_before=np.cumsum(is_closed, dtype=np.int64) - is_closed,
     )
     own = (np.cumsum(is_open) - 1).astype(np.int32)
-    return SlabFound(
-        closed=_closed(found.chosen(is_closed), len(slabs.shape), task.components_max),
-        open=found.chosen(is_open),
+    return SlabComponents(
+        closed=_closed(rows.chosen(is_closed), len(slabs.shape), task.components_max),
+        open=rows.chosen(is_open),
         low=_renumbered(low, own, is_kept=not task.is_first or slabs.is_ring),
         high=_renumbered(high, own, is_kept=not task.is_last or slabs.is_ring),
     )
 
 
-def largest_of(found: Found, most: int) -> NDArray[np.int64]:
+def largest_of(rows: ComponentRows, most: int) -> NDArray[np.int64]:
     """Which are the largest; of equal ones the first."""
-    chosen: NDArray[np.int64] = np.lexsort((found.firsts, -found.sizes))[:most]
+    chosen: NDArray[np.int64] = np.lexsort((rows.firsts, -rows.sizes))[:most]
     return chosen
 
 
-def axis_counts_of(found: Found, axes: int) -> AxisCounts:
+def axis_counts_of(rows: ComponentRows, axes: int) -> AxisCounts:
     """How many lead across each axis and around it, and the largest across."""
-    spanning = np.stack([is_spanning(found, axis) for axis in range(axes)])
-    wrapping = as_flags(found.wraps, axes).T
-    largest = [found.sizes[each].max(initial=0) for each in spanning]
+    spanning = np.stack([is_spanning(rows, axis) for axis in range(axes)])
+    wrapping = as_flags(rows.wraps, axes).T
+    largest = [rows.sizes[each].max(initial=0) for each in spanning]
     return AxisCounts(
         spanning.sum(axis=1), wrapping.sum(axis=1, dtype=np.int64), np.array(largest, np.int64)
     )
 
 
-def is_spanning(found: Found, axis: int) -> NDArray[np.bool_]:
+def is_spanning(rows: ComponentRows, axis: int) -> NDArray[np.bool_]:
     """Which have sites on both faces of an axis."""
-    both: NDArray[np.bool_] = (found.faces >> np.uint32(2 * axis) & np.uint32(3)) == 3
+    both: NDArray[np.bool_] = (rows.faces >> np.uint32(2 * axis) & np.uint32(3)) == 3
     return both
 
 
@@ -141,12 +141,12 @@ def as_flags(bits: Bits, axes: int) -> NDArray[np.uint8]:
     return flags.astype(np.uint8)
 
 
-def _closed(found: Found, axes: int, components_max: int) -> Closed:
+def _closed(rows: ComponentRows, axes: int, components_max: int) -> Closed:
     return Closed(
-        count=len(found.sizes),
-        sites=int(found.sizes.sum()),
-        axes=axis_counts_of(found, axes),
-        largest=found.chosen(largest_of(found, components_max)),
+        count=len(rows.sizes),
+        sites=int(rows.sizes.sum()),
+        axes=axis_counts_of(rows, axes),
+        largest=rows.chosen(largest_of(rows, components_max)),
     )
 
 
@@ -177,15 +177,15 @@ def _wound(
         spread(runs, numbers, labels, cancel)
         for place in rings:
             axis = grid.kept[place]
-            own, told = winding(grid, labels, count, place, cancel)
+            own, windings = winding(grid, labels, count, place, cancel)
             wraps |= own.astype(np.uint32) << np.uint32(axis)
-            turns[axis] = told
+            turns[axis] = windings
 
     def of_runs(which: slice) -> NDArray[np.int32]:
         starts = runs.starts[which]
         made = np.zeros((len(starts), len(grid.shape)), np.int32)
-        for axis, told in turns.items():
-            made[:, axis] = told[starts]
+        for axis, windings in turns.items():
+            made[:, axis] = windings[starts]
         return made
 
     return wraps, of_runs

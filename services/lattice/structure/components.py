@@ -76,13 +76,15 @@ async def find_components(
     are found by workers."""
     components_max = components_max or COMPONENTS_DEFAULT
     if lattice.grid is None:
-        found = _whole(lattice.spec.geometry)
+        components = _whole(lattice.spec.geometry)
     elif (slabs := _slabs(context, lattice)) is not None:
-        found = await _found_by_workers(context, lattice, slabs, components_max)
+        components = await _find_by_workers(context, lattice, slabs, components_max)
     else:
-        found = await computed(context, _work(lattice), partial(_find, lattice, components_max))
-    context.record(found.computation)
-    return found
+        components = await computed(
+            context, _work(lattice), partial(_find, lattice, components_max)
+        )
+    context.record(components.computation)
+    return components
 
 
 async def label_components(
@@ -117,7 +119,7 @@ def _slabs(context: OperationContext, lattice: HeldLattice) -> Slabs | None:
     return slabs_of(lattice.grid, cluster.setup.task_bytes)
 
 
-async def _found_by_workers(
+async def _find_by_workers(
     context: OperationContext, lattice: HeldLattice, slabs: Slabs, components_max: int
 ) -> Components:
     cluster, clock = context.cluster, Clock()
@@ -128,18 +130,18 @@ async def _found_by_workers(
     async with context.send_budget.reserved(JOINED_BYTES_MAX):
         tasks = slabs.tasks(lattice.spec.blocked, components_max)
         await cluster.fold(cluster_slab, tasks, joining.add)
-        found = await asyncio.to_thread(joining.finished)
-    return told_of(found, lattice.spec.geometry.shape, clock)
+        whole = await asyncio.to_thread(joining.finished)
+    return components_of_whole(whole, lattice.spec.geometry.shape, clock)
 
 
-def told_of(found: Whole, shape: tuple[int, ...], clock: Clock) -> Components:
+def components_of_whole(whole: Whole, shape: tuple[int, ...], clock: Clock) -> Components:
     """What is told of components that were joined."""
-    largest = found.largest
+    largest = whole.largest
     wrapping = as_flags(largest.wraps, len(shape)).astype(np.bool_)
     spanning = np.stack([is_spanning(largest, axis) for axis in range(len(shape))], axis=1)
     components = [
         Component(
-            int(found.labels[n]),
+            int(whole.labels[n]),
             int(largest.sizes[n]),
             tuple(int(at) for at in np.unravel_index(largest.firsts[n], shape)),
             spanning[n].tolist(),
@@ -147,10 +149,10 @@ def told_of(found: Whole, shape: tuple[int, ...], clock: Clock) -> Components:
         )
         for n in range(len(largest.sizes))
     ]
-    counts = zip(found.axes.spanning, found.axes.wrapping, found.axes.largest_spanning, strict=True)
+    counts = zip(whole.axes.spanning, whole.axes.wrapping, whole.axes.largest_spanning, strict=True)
     axes = [AxisComponents(int(one), int(other), int(most)) for one, other, most in counts]
-    computation = clock.told(Method.LABELLING, expanded=found.sites, held=found.size_bytes)
-    return Components(found.count, components, axes, computation)
+    computation = clock.computation(Method.LABELLING, expanded=whole.sites, held=whole.size_bytes)
+    return Components(whole.count, components, axes, computation)
 
 
 def _whole(geometry: Geometry) -> Components:
@@ -161,48 +163,48 @@ def _whole(geometry: Geometry) -> Components:
     ]
     only = Component(0, geometry.sites, (0,) * axes, [True] * axes, wraps)
     each = [AxisComponents(1, int(wrap), geometry.sites) for wrap in wraps]
-    return Components(1, [only], each, clock.told(Method.CLOSED_FORM))
+    return Components(1, [only], each, clock.computation(Method.CLOSED_FORM))
 
 
 def _find(lattice: HeldLattice, components_max: int, stop: Stop) -> Components:
     clock = Clock()
     assert lattice.grid is not None
-    found = clusters_of(lattice.grid, stop.flag, is_labelled=False)
-    largest = np.argsort(-found.sizes, kind="stable")[:components_max]
+    clusters = clusters_of(lattice.grid, stop.flag, is_labelled=False)
+    largest = np.argsort(-clusters.sizes, kind="stable")[:components_max]
     shape = lattice.spec.geometry.shape
-    told = [
+    listed = [
         Component(
             int(label),
-            int(found.sizes[label]),
-            tuple(int(at) for at in np.unravel_index(found.firsts[label], shape)),
-            found.spanning[label].tolist(),
-            found.wrapping[label].tolist(),
+            int(clusters.sizes[label]),
+            tuple(int(at) for at in np.unravel_index(clusters.firsts[label], shape)),
+            clusters.spanning[label].tolist(),
+            clusters.wrapping[label].tolist(),
         )
         for label in largest
     ]
     axes = [
         AxisComponents(
-            int(found.spanning[:, axis].sum()),
-            int(found.wrapping[:, axis].sum()),
-            int(found.sizes[found.spanning[:, axis]].max(initial=0)),
+            int(clusters.spanning[:, axis].sum()),
+            int(clusters.wrapping[:, axis].sum()),
+            int(clusters.sizes[clusters.spanning[:, axis]].max(initial=0)),
         )
         for axis in range(len(shape))
     ]
-    expanded = int(found.sizes.sum())
-    computation = clock.told(Method.LABELLING, expanded=expanded, held=found.bytes_held)
-    return Components(found.count, told, axes, computation)
+    expanded = int(clusters.sizes.sum())
+    computation = clock.computation(Method.LABELLING, expanded=expanded, held=clusters.bytes_held)
+    return Components(clusters.count, listed, axes, computation)
 
 
 def _label(lattice: HeldLattice, selected: Selection, stop: Stop) -> list[LabelsPart]:
     clock = Clock()
     assert lattice.grid is not None
-    found = clusters_of(lattice.grid, stop.flag)
-    computation: Computation | None = clock.told(
-        Method.LABELLING, expanded=int(found.sizes.sum()), held=found.bytes_held
+    clusters = clusters_of(lattice.grid, stop.flag)
+    computation: Computation | None = clock.computation(
+        Method.LABELLING, expanded=int(clusters.sizes.sum()), held=clusters.bytes_held
     )
     parts = []
     for part in selected.parts(VALUES_PER_ANSWER):
-        labels = found.labels[selected.indices(lattice.spec.geometry, part)].copy()
+        labels = clusters.labels[selected.indices(lattice.spec.geometry, part)].copy()
         parts.append(LabelsPart(part.start, labels, computation))
         computation = None
     return parts
@@ -210,7 +212,7 @@ def _label(lattice: HeldLattice, selected: Selection, stop: Stop) -> list[Labels
 
 def _all_alike(selected: Selection, stop: Stop) -> list[LabelsPart]:
     clock = Clock()
-    computation: Computation | None = clock.told(Method.CLOSED_FORM)
+    computation: Computation | None = clock.computation(Method.CLOSED_FORM)
     parts = []
     for part in selected.parts(VALUES_PER_ANSWER):
         stop.check()

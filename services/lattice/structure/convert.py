@@ -59,9 +59,9 @@ def degrees_to_proto(degrees: Degrees) -> pb.DegreeHistogramResponse:
     )
 
 
-def components_to_proto(found: Components) -> pb.ComponentsResponse:
+def components_to_proto(components: Components) -> pb.ComponentsResponse:
     return pb.ComponentsResponse(
-        count=str(found.count),
+        count=str(components.count),
         components=[
             pb.Component(
                 label=one.label,
@@ -70,7 +70,7 @@ def components_to_proto(found: Components) -> pb.ComponentsResponse:
                 spanning=one.spanning,
                 wrapping=one.wrapping,
             )
-            for one in found.largest
+            for one in components.largest
         ],
         axes=[
             pb.AxisComponents(
@@ -78,9 +78,9 @@ def components_to_proto(found: Components) -> pb.ComponentsResponse:
                 wrapping=str(axis.wrapping),
                 largest_spanning=str(axis.largest_spanning),
             )
-            for axis in found.axes
+            for axis in components.axes
         ],
-        computation=computation_to_proto(found.computation),
+        computation=computation_to_proto(components.computation),
     )
 
 
@@ -96,13 +96,13 @@ def extent_query(request: pb.ExtentRequest, spec: LatticeSpec) -> list[Site]:
     return extent.extent_query(spec, [site.coordinates for site in request.sites])
 
 
-def extent_to_proto(found: Extent, *, of_sites: bool) -> pb.ExtentResponse:
+def extent_to_proto(extent: Extent, *, of_sites: bool) -> pb.ExtentResponse:
     return pb.ExtentResponse(
-        diameter="" if of_sites else str(found.diameter),
-        radius="" if of_sites else str(found.radius),
-        mean_distance=found.mean_distance,
-        eccentricities=[str(longest) for longest in found.eccentricities],
-        computation=computation_to_proto(found.computation),
+        diameter="" if of_sites else str(extent.diameter),
+        radius="" if of_sites else str(extent.radius),
+        mean_distance=extent.mean_distance,
+        eccentricities=[str(longest) for longest in extent.eccentricities],
+        computation=computation_to_proto(extent.computation),
     )
 
 
@@ -127,11 +127,11 @@ def centrality_to_proto(part: CentralityPart) -> pb.CentralityResponse:
     )
 
 
-def spectrum_to_proto(found: Spectrum) -> pb.SpectrumResponse:
+def spectrum_to_proto(spectrum: Spectrum) -> pb.SpectrumResponse:
     return pb.SpectrumResponse(
-        eigenvalues=found.eigenvalues,
-        gap=found.gap,
-        computation=computation_to_proto(found.computation),
+        eigenvalues=spectrum.eigenvalues,
+        gap=spectrum.gap,
+        computation=computation_to_proto(spectrum.computation),
     )
 
 
@@ -154,9 +154,9 @@ def resistance_pairs(request: pb.ResistancesRequest, spec: LatticeSpec) -> list[
     return heat.resistance_pairs(spec, pairs)
 
 
-def resistances_to_proto(found: Resistances) -> pb.ResistancesResponse:
+def resistances_to_proto(resistances: Resistances) -> pb.ResistancesResponse:
     return pb.ResistancesResponse(
-        resistances=found.values, computation=computation_to_proto(found.computation)
+        resistances=resistances.values, computation=computation_to_proto(resistances.computation)
     )
 
 

@@ -27,7 +27,7 @@ async def count_degrees(context: OperationContext, lattice: HeldLattice) -> Degr
     if lattice.grid is None:
         clock = Clock()
         counts = list(degree_histogram(lattice.spec.geometry).items())
-        degrees = Degrees(counts, clock.told(Method.CLOSED_FORM))
+        degrees = Degrees(counts, clock.computation(Method.CLOSED_FORM))
     else:
         degrees = await computed(context, graph_work(lattice, 0), partial(_count, lattice))
     context.record(degrees.computation)
@@ -38,5 +38,7 @@ def _count(lattice: HeldLattice, stop: Stop) -> Degrees:
     clock = Clock()
     rows = graph_of(lattice, stop)
     counts = np.bincount(rows.degrees) if rows.count else np.zeros(0, np.int64)
-    told = [(degree, int(count)) for degree, count in enumerate(counts) if count]
-    return Degrees(told, clock.told(Method.COUNTING, expanded=rows.count, held=rows.bytes_held))
+    histogram = [(degree, int(count)) for degree, count in enumerate(counts) if count]
+    return Degrees(
+        histogram, clock.computation(Method.COUNTING, expanded=rows.count, held=rows.bytes_held)
+    )

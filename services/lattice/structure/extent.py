@@ -65,14 +65,14 @@ def _by_formula(geometry: Geometry, sites: Sequence[Site], stop: Stop) -> Extent
             total(axis.eccentricity(at) for axis, at in zip(axes, site, strict=True))
             for site in sites
         ]
-        return Extent(0, 0, 0.0, each, clock.told(Method.CLOSED_FORM))
+        return Extent(0, 0, 0.0, each, clock.computation(Method.CLOSED_FORM))
     mean = _mean_of_longest(geometry, stop) if geometry.moore else _mean_of_sums(geometry)
     return Extent(
         diameter=total(axis.longest for axis in axes),
         radius=total(axis.length // 2 for axis in axes),
         mean_distance=mean,
         eccentricities=[],
-        computation=clock.told(Method.CLOSED_FORM),
+        computation=clock.computation(Method.CLOSED_FORM),
     )
 
 
@@ -115,7 +115,7 @@ def _by_search(lattice: HeldLattice, sites: Sequence[Site], stop: Stop) -> Exten
         indices = [lattice.spec.geometry.index(site) for site in sites]
         sources = rows.numbers[indices].astype(np.int64)
     sums = sum_distances(rows, sources, stop.flag)
-    computation = clock.told(
+    computation = clock.computation(
         Method.BREADTH_FIRST, expanded=int(sums.reached.sum()), held=rows.bytes_held
     )
     if sites:

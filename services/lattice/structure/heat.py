@@ -127,7 +127,7 @@ def _heat_by_formula(geometry: Geometry, query: HeatQuery, stop: Stop) -> list[H
             along = diffusion.heat_along(axis, query.time, query.source[column], at)
             values *= along[places]
         parts.append(HeatPart(part.start, np.maximum(values, 0.0), None))
-    return _begun(parts, clock.told(Method.CLOSED_FORM, held=8 * query.selected.count))
+    return _begun(parts, clock.computation(Method.CLOSED_FORM, held=8 * query.selected.count))
 
 
 def _heat_on_graph(lattice: HeldLattice, query: HeatQuery, stop: Stop) -> list[HeatPart]:
@@ -137,7 +137,7 @@ def _heat_on_graph(lattice: HeldLattice, query: HeatQuery, stop: Stop) -> list[H
     source = int(rows.numbers[geometry.index(query.source)])
     values, products = iterations.heat(rows, source, query.time, stop.flag)
     everywhere = rows.spread(values, 0.0).astype(np.float64)
-    computation = clock.told(
+    computation = clock.computation(
         Method.CHEBYSHEV, expanded=products * rows.count, held=rows.bytes_held, exact=False
     )
     parts = [
@@ -166,13 +166,13 @@ async def find_resistances(
             )
         looks = 3 * _TERMS * len(pairs) * sum(geometry.shape)
         work = Work(looks=looks, size_bytes=1 << 26, kinds=())
-        found = await computed(context, work, partial(_resist_by_formula, geometry, pairs))
+        resistances = await computed(context, work, partial(_resist_by_formula, geometry, pairs))
     else:
         looks = len(pairs) * _STEPS * lattice.looks_max
         work = graph_work(lattice, looks, bytes_per_site=80)
-        found = await computed(context, work, partial(_resist_on_graph, lattice, pairs))
-    context.record(found.computation)
-    return found
+        resistances = await computed(context, work, partial(_resist_on_graph, lattice, pairs))
+    context.record(resistances.computation)
+    return resistances
 
 
 def _resist_by_formula(
@@ -183,7 +183,7 @@ def _resist_by_formula(
     for a, b in pairs:
         stop.check()
         values.append(diffusion.resistance(geometry, a, b))
-    return Resistances(values, clock.told(Method.CLOSED_FORM))
+    return Resistances(values, clock.computation(Method.CLOSED_FORM))
 
 
 def _resist_on_graph(
@@ -202,7 +202,7 @@ def _resist_on_graph(
             value, steps = iterations.resistance(rows, *ends, STEPS_MAX, stop.flag)
         values.append(value)
         products += steps
-    computation = clock.told(
+    computation = clock.computation(
         Method.CONJUGATE_GRADIENT,
         expanded=products * rows.count,
         held=rows.bytes_held,

@@ -17,9 +17,9 @@ from services.lattice.structure.clustering import (
     AxisCounts,
     Bits,
     Closed,
-    Found,
+    ComponentRows,
     Sizes,
-    SlabFound,
+    SlabComponents,
     as_flags,
     axis_counts_of,
     largest_of,
@@ -37,7 +37,7 @@ class Whole:
     count: int
     sites: int
     axes: AxisCounts
-    largest: Found
+    largest: ComponentRows
     labels: Sizes
     """The numbers of the largest."""
     size_bytes: int
@@ -51,29 +51,29 @@ class Joining:
         self._components_max = components_max
         self._axes = len(slabs.shape)
         self._sets = Sets.of(0, self._axes)
-        self._open: list[Found] = []
+        self._open: list[ComponentRows] = []
         self._closed: list[Closed] = []
         self._first: Border | None = None
         self._last: Border | None = None
         self._held_bytes = 0
 
-    def add(self, found: SlabFound) -> None:
+    def add(self, slab: SlabComponents) -> None:
         """Join the next slab to those before it. Raises WorkTooLarge when too much is kept."""
         base = len(self._sets.parents)
-        self._sets = self._sets.with_more(len(found.open.sizes))
-        self._sets.wraps[base:] = as_flags(found.open.wraps, self._axes)
+        self._sets = self._sets.with_more(len(slab.open.sizes))
+        self._sets.wraps[base:] = as_flags(slab.open.wraps, self._axes)
         low, high = (
             border._replace(components=border.components + np.int32(base))
-            for border in (found.low, found.high)
+            for border in (slab.low, slab.high)
         )
         if self._last is None:
             self._first = low
         else:
             join_planes(self._sets, self._last, low, np.zeros(self._axes, np.int32))
         self._last = high
-        self._open.append(found.open)
-        self._closed.append(found.closed)
-        self._held_bytes += found.open.size_bytes + found.closed.largest.size_bytes
+        self._open.append(slab.open)
+        self._closed.append(slab.closed)
+        self._held_bytes += slab.open.size_bytes + slab.closed.largest.size_bytes
         self._check(self._held_bytes + 2 * self._sets.size_bytes + 2 * high.size_bytes)
 
     def finished(self) -> Whole:
@@ -104,21 +104,21 @@ class Joining:
             size_bytes=self._held_bytes + self._sets.size_bytes,
         )
 
-    def _joined(self) -> tuple[Found, NDArray[np.int64]]:
+    def _joined(self) -> tuple[ComponentRows, NDArray[np.int64]]:
         """The components that touch several slabs, and the slab of each one's first site."""
         parts = _together(self._open)
         slab_of = np.repeat(np.arange(len(self._open)), [len(each.sizes) for each in self._open])
         roots = roots_of(self._sets)
         order = np.argsort(parts.firsts, kind="stable")
         # The part that has the first site of all comes first.
-        found, first_of, own = np.unique(roots[order], return_index=True, return_inverse=True)
-        sizes = np.zeros(len(found), np.int64)
-        faces = np.zeros(len(found), np.uint32)
+        distinct, first_of, own = np.unique(roots[order], return_index=True, return_inverse=True)
+        sizes = np.zeros(len(distinct), np.int64)
+        faces = np.zeros(len(distinct), np.uint32)
         np.add.at(sizes, own, parts.sizes[order])
         np.bitwise_or.at(faces, own, parts.faces[order])
         first = order[first_of]
-        wraps = _as_bits(self._sets.wraps[found])
-        joined = Found(sizes, parts.firsts[first], faces, wraps, parts.closed_before[first])
+        wraps = _as_bits(self._sets.wraps[distinct])
+        joined = ComponentRows(sizes, parts.firsts[first], faces, wraps, parts.closed_before[first])
         return joined, slab_of[first]
 
     def _check(self, held_bytes: int) -> None:
@@ -130,7 +130,7 @@ class Joining:
             )
 
 
-def _added(counts: Sequence[AxisCounts], joined: Found, axes: int) -> AxisCounts:
+def _added(counts: Sequence[AxisCounts], joined: ComponentRows, axes: int) -> AxisCounts:
     every = [*counts, axis_counts_of(joined, axes)]
     return AxisCounts(
         np.sum([each.spanning for each in every], axis=0),
@@ -139,8 +139,8 @@ def _added(counts: Sequence[AxisCounts], joined: Found, axes: int) -> AxisCounts
     )
 
 
-def _together(parts: Sequence[Found]) -> Found:
-    return Found(
+def _together(parts: Sequence[ComponentRows]) -> ComponentRows:
+    return ComponentRows(
         np.concatenate([each.sizes for each in parts]),
         np.concatenate([each.firsts for each in parts]),
         np.concatenate([each.faces for each in parts]),

@@ -60,7 +60,7 @@ async def find_colouring(
     else:
         work = graph_work(lattice, 2 * lattice.looks_max, bytes_per_site=24)
         parts = await computed(context, work, partial(_coloured, lattice, selected))
-    async for part in _told(context, parts):
+    async for part in _streamed(context, parts):
         yield part
 
 
@@ -77,11 +77,13 @@ async def find_communities(
         degree = len(lattice.spec.geometry.shape) * (9 if lattice.spec.geometry.moore else 2)
         work = graph_work(lattice, looks, bytes_per_site=64 + 80 * degree)
         parts = await computed(context, work, partial(_louvain, lattice, selected, seed))
-    async for part in _told(context, parts):
+    async for part in _streamed(context, parts):
         yield part
 
 
-async def _told(context: OperationContext, parts: list[GroupsPart]) -> AsyncGenerator[GroupsPart]:
+async def _streamed(
+    context: OperationContext, parts: list[GroupsPart]
+) -> AsyncGenerator[GroupsPart]:
     assert parts[0].computation is not None
     context.record(parts[0].computation)
     async for part in streamed(context, parts, sum(one.groups.nbytes for one in parts)):
@@ -122,8 +124,8 @@ def _coordinate_colours(geometry: Geometry) -> tuple[Groups, int] | None:
 
 def _binary(bits: NDArray[np.int64]) -> NDArray[np.int64]:
     weights = 1 << np.arange(bits.shape[1])
-    told: NDArray[np.int64] = bits @ weights
-    return told
+    numbers: NDArray[np.int64] = bits @ weights
+    return numbers
 
 
 def _by_sites(
@@ -133,9 +135,9 @@ def _by_sites(
     parts = []
     for part in selected.parts(VALUES_PER_ANSWER):
         stop.check()
-        told = groups(sites_of(spec, selected, part))
-        parts.append(GroupsPart(part.start, told, count, 0.0, None))
-    return _begun(parts, clock.told(Method.CLOSED_FORM, held=8 * selected.count))
+        labels = groups(sites_of(spec, selected, part))
+        parts.append(GroupsPart(part.start, labels, count, 0.0, None))
+    return _begun(parts, clock.computation(Method.CLOSED_FORM, held=8 * selected.count))
 
 
 def _coloured(lattice: HeldLattice, selected: Selection, stop: Stop) -> list[GroupsPart]:
@@ -146,27 +148,29 @@ def _coloured(lattice: HeldLattice, selected: Selection, stop: Stop) -> list[Gro
     two = colours.two_colours(rows, stop.flag)
     by_sites = _coordinate_colours(geometry)
     if two is not None:
-        told, method, least = two.astype(np.int64), Method.BREADTH_FIRST, True
+        colouring, method, least = two.astype(np.int64), Method.BREADTH_FIRST, True
     elif by_sites is not None and not geometry.moore:
         sites = np.stack(np.unravel_index(rows.sites, geometry.shape), axis=1)
-        told, method, least = by_sites[0](sites), Method.CLOSED_FORM, True
+        colouring, method, least = by_sites[0](sites), Method.CLOSED_FORM, True
     else:
-        told = colours.greedy(rows, stop.flag).astype(np.int64)
+        colouring = colours.greedy(rows, stop.flag).astype(np.int64)
         method, least = Method.GREEDY, False
-    count = int(told.max(initial=-1)) + 1
+    count = int(colouring.max(initial=-1)) + 1
     # With two of them, and each in use, there is an edge.
-    computation = clock.told(method, expanded=rows.count, held=rows.bytes_held, exact=least)
-    return _spread(lattice, selected, rows.spread(told, BLOCKED), count, 0.0, computation)
+    computation = clock.computation(method, expanded=rows.count, held=rows.bytes_held, exact=least)
+    return _spread(lattice, selected, rows.spread(colouring, BLOCKED), count, 0.0, computation)
 
 
 def _louvain(lattice: HeldLattice, selected: Selection, seed: int, stop: Stop) -> list[GroupsPart]:
     clock = Clock()
     rows = graph_of(lattice, stop)
     labels = louvain(rows, seed, stop.flag)
-    computation = clock.told(Method.LOUVAIN, expanded=rows.count, held=rows.bytes_held, exact=False)
+    computation = clock.computation(
+        Method.LOUVAIN, expanded=rows.count, held=rows.bytes_held, exact=False
+    )
     count = int(labels.max(initial=-1)) + 1
-    told = rows.spread(labels.astype(np.int64), BLOCKED)
-    return _spread(lattice, selected, told, count, modularity(rows, labels), computation)
+    groups = rows.spread(labels.astype(np.int64), BLOCKED)
+    return _spread(lattice, selected, groups, count, modularity(rows, labels), computation)
 
 
 def _boxes(spec: LatticeSpec, selected: Selection, stop: Stop) -> list[GroupsPart]:
@@ -175,9 +179,11 @@ def _boxes(spec: LatticeSpec, selected: Selection, stop: Stop) -> list[GroupsPar
     parts = []
     for part in selected.parts(VALUES_PER_ANSWER):
         stop.check()
-        told = boxes.labels(spec.geometry, sites_of(spec, selected, part))
-        parts.append(GroupsPart(part.start, told, boxes.count, boxes.modularity, None))
-    return _begun(parts, clock.told(Method.CLOSED_FORM, held=8 * selected.count, exact=False))
+        labels = boxes.labels(spec.geometry, sites_of(spec, selected, part))
+        parts.append(GroupsPart(part.start, labels, boxes.count, boxes.modularity, None))
+    return _begun(
+        parts, clock.computation(Method.CLOSED_FORM, held=8 * selected.count, exact=False)
+    )
 
 
 def _spread(
@@ -190,8 +196,8 @@ def _spread(
 ) -> list[GroupsPart]:
     parts = []
     for part in selected.parts(VALUES_PER_ANSWER):
-        told = groups[selected.indices(lattice.spec.geometry, part)].astype(np.int64)
-        parts.append(GroupsPart(part.start, told, count, quality, None))
+        labels = groups[selected.indices(lattice.spec.geometry, part)].astype(np.int64)
+        parts.append(GroupsPart(part.start, labels, count, quality, None))
     return _begun(parts, computation)
 
 

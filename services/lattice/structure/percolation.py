@@ -87,7 +87,7 @@ def _sweep(geometry: Geometry, query: SweepQuery, stop: Stop) -> Sweep:
         errors=errors.tolist(),
         threshold_mean=float(shares.mean()),
         threshold_error=float(shares.std(ddof=1) / np.sqrt(query.runs)),
-        computation=clock.told(
+        computation=clock.computation(
             Method.NEWMAN_ZIFF,
             expanded=int(thresholds.sum()),
             held=22 * geometry.sites,

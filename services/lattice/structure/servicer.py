@@ -49,8 +49,8 @@ class StructureServicer:
     ) -> pb.ComponentsResponse:
         validation.check(request)
         held = await self._calls.open(request.lattice_id)
-        found = await find_components(self._operations, held, request.components_max)
-        return await asyncio.to_thread(convert.components_to_proto, found)
+        components = await find_components(self._operations, held, request.components_max)
+        return await asyncio.to_thread(convert.components_to_proto, components)
 
     async def ComponentLabels(
         self, request: pb.ComponentLabelsRequest, _context: Context
@@ -67,8 +67,8 @@ class StructureServicer:
         await self._calls.checked(request)
         held = await self._calls.open(request.lattice_id)
         sites = await self._calls.read(request, partial(convert.extent_query, request, held.spec))
-        found = await measure_extent(self._operations, held, sites)
-        return convert.extent_to_proto(found, of_sites=bool(sites))
+        extent = await measure_extent(self._operations, held, sites)
+        return convert.extent_to_proto(extent, of_sites=bool(sites))
 
     async def Centrality(
         self, request: pb.CentralityRequest, _context: Context
@@ -108,8 +108,8 @@ class StructureServicer:
         pairs = await self._calls.read(
             request, partial(convert.resistance_pairs, request, held.spec)
         )
-        found = await find_resistances(self._operations, held, pairs)
-        return convert.resistances_to_proto(found)
+        resistances = await find_resistances(self._operations, held, pairs)
+        return convert.resistances_to_proto(resistances)
 
     async def SpanningTrees(
         self, request: pb.SpanningTreesRequest, _context: Context

@@ -84,7 +84,7 @@ def _spectrum_by_formula(geometry: Geometry, k: int, _stop: Stop) -> Spectrum:
     clock = Clock()
     values = free.least_eigenvalues(geometry, k)
     gap = free.spectral_gap(geometry)
-    return Spectrum(values.tolist(), gap, clock.told(Method.CLOSED_FORM, held=values.nbytes))
+    return Spectrum(values.tolist(), gap, clock.computation(Method.CLOSED_FORM, held=values.nbytes))
 
 
 def _spectrum(lattice: HeldLattice, k: int, stop: Stop) -> Spectrum:
@@ -94,7 +94,7 @@ def _spectrum(lattice: HeldLattice, k: int, stop: Stop) -> Spectrum:
     values = np.where(values < _ZERO, 0.0, values)
     above = values[values > 0]
     method = Method.SUBSPACE_ITERATION if products else Method.DENSE_EIGENVALUES
-    computation = clock.told(
+    computation = clock.computation(
         method, expanded=products * rows.count, held=rows.bytes_held, exact=False
     )
     return Spectrum(values.tolist(), float(above[0]) if len(above) else 0.0, computation)
@@ -129,7 +129,7 @@ def _width(lattice: HeldLattice) -> int:
 
 def _trees_by_formula(geometry: Geometry, _stop: Stop) -> TreeCount:
     clock = Clock()
-    return TreeCount(free.log_spanning_trees(geometry), 1, clock.told(Method.CLOSED_FORM))
+    return TreeCount(free.log_spanning_trees(geometry), 1, clock.computation(Method.CLOSED_FORM))
 
 
 def _trees(lattice: HeldLattice, stop: Stop) -> TreeCount:
@@ -139,5 +139,5 @@ def _trees(lattice: HeldLattice, stop: Stop) -> TreeCount:
     labels = clusters.labels[rows.sites]
     log_count = log_spanning_trees(rows, labels, stop.flag)
     held = rows.bytes_held + 8 * rows.count * (bandwidth(rows) + 1)
-    computation = clock.told(Method.CHOLESKY, expanded=rows.count, held=held)
+    computation = clock.computation(Method.CHOLESKY, expanded=rows.count, held=held)
     return TreeCount(log_count, clusters.count, computation)

@@ -78,7 +78,9 @@ def _comb(geometry: Geometry, _stop: Stop, *, listed: bool) -> list[TreePart]:
             tails[hangs] = heads[hangs] - stride
             stride *= length
         edges = np.stack((tails, heads), axis=1)
-    return _cut(count, float(count), edges, clock.told(Method.CLOSED_FORM, held=edges.nbytes))
+    return _cut(
+        count, float(count), edges, clock.computation(Method.CLOSED_FORM, held=edges.nbytes)
+    )
 
 
 def _cheapest(
@@ -90,18 +92,19 @@ def _cheapest(
     edges, cost = cheapest_tree(rows, prices)
     held = rows.bytes_held + 4 * edges.nbytes
     computation = replace(
-        clock.told(Method.KRUSKAL, expanded=rows.count, held=held), costs_digest=digest_of(costs)
+        clock.computation(Method.KRUSKAL, expanded=rows.count, held=held),
+        costs_digest=digest_of(costs),
     )
-    told = rows.sites[edges] if listed else np.zeros((0, 2), np.int64)
-    return _cut(len(edges), cost, told, computation)
+    pairs = rows.sites[edges] if listed else np.zeros((0, 2), np.int64)
+    return _cut(len(edges), cost, pairs, computation)
 
 
 def _cut(
     count: int, cost: float, edges: NDArray[np.int64], computation: Computation
 ) -> list[TreePart]:
     parts = []
-    told: Computation | None = computation
+    once: Computation | None = computation
     for first in range(0, max(1, len(edges)), VALUES_PER_ANSWER):
-        parts.append(TreePart(count, cost, first, edges[first : first + VALUES_PER_ANSWER], told))
-        told = None
+        parts.append(TreePart(count, cost, first, edges[first : first + VALUES_PER_ANSWER], once))
+        once = None
     return parts

@@ -45,7 +45,7 @@ class Clock:
     def __init__(self) -> None:
         self._began_ns = time.perf_counter_ns()
 
-    def told(
+    def computation(
         self, method: Method, *, expanded: int = 0, held: int = 0, exact: bool = True
     ) -> Computation:
         """How it was done, now that it is."""

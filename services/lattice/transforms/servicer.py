@@ -150,14 +150,14 @@ def blocked_request(
 
 
 def blocked_to_proto(state: BlockedState) -> pb.BlockedState:
-    told = pb.BlockedState(
+    message = pb.BlockedState(
         vertices=state.lattice.lattice.vertices,
         edges=str(state.lattice.lattice.edges),
         revision=state.revision,
         digest=state.digest,
     )
-    told.recorded_at.FromDatetime(state.recorded_at)
-    return told
+    message.recorded_at.FromDatetime(state.recorded_at)
+    return message
 
 
 def _response(operand: Operand, made: Transformed) -> pb.TransformFieldResponse:

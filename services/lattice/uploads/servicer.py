@@ -12,7 +12,7 @@ from services.lattice.arrays.content_digest import ContentDigest
 from services.lattice.calls import plan, tenant
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.fields.incoming import Incoming
-from services.lattice.fields.streamed import first_of, heard_out, pieces_of
+from services.lattice.fields.streamed import drained, first_of, pieces_of
 from services.lattice.state.lattices import Lattices
 from services.lattice.uploads.asked import AskedLattice, asked_lattice, check_sites, new_lattice
 from services.lattice.uploads.bits import read_bitmap, read_numbers
@@ -34,7 +34,7 @@ class LatticeUploadServicer:
     async def UploadLattice(
         self, requests: AsyncIterator[pb.UploadLatticeRequest], _context: Context
     ) -> pb.UploadLatticeResponse:
-        async with heard_out(requests):
+        async with drained(requests):
             first = await first_of(requests)
             allowed = plan()
             pieces = pieces_of(first, requests, lambda: self._transfers.is_waited_for)

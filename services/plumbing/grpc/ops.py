@@ -86,20 +86,20 @@ async def figures(registry: CollectorRegistry) -> pb.Figures:
 
 
 def _figures(registry: CollectorRegistry) -> pb.Figures:
-    found = pb.Figures(software_version=girih.__version__)
+    figures = pb.Figures(software_version=girih.__version__)
     within_s: Counter[float] = Counter()
     for sample in _samples(registry):
         if sample.name == _STARTED:
-            found.started_at.FromNanoseconds(round(sample.value * 1e9))
+            figures.started_at.FromNanoseconds(round(sample.value * 1e9))
         elif sample.name.endswith("_bucket"):
             if sample.labels.get("grpc_type", _UNARY) == _UNARY:
                 within_s[float(sample.labels["le"])] += int(sample.value)
         else:
-            setattr(found.pool, _POOL[sample.name.partition("_pool_")[2]], int(sample.value))
+            setattr(figures.pool, _POOL[sample.name.partition("_pool_")[2]], int(sample.value))
     for bound_s in sorted(within_s):
         bound = 0.0 if bound_s == math.inf else bound_s
-        found.latencies.add(within_s=bound, call_count=within_s[bound_s])
-    return found
+        figures.latencies.add(within_s=bound, call_count=within_s[bound_s])
+    return figures
 
 
 def _samples(registry: CollectorRegistry) -> Iterator[Sample]:

@@ -51,10 +51,10 @@ class WorkingRole:
         try:
             async with connection.transaction(readonly=True):
                 await self.assume(connection)
-                found = await connection.fetchval(load(self.package, "select_revision"))
+                revision = await connection.fetchval(load(self.package, "select_revision"))
         except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
             return ""
-        return cast("str", found or "")
+        return cast("str", revision or "")
 
 
 async def role_problems(connection: RawConnection) -> list[str]:

@@ -23,7 +23,7 @@ from services.projections.store import ProjectionStore
 HELD_STREAM_COUNT_MAX: Final = 10_000
 """Streams that may be held back before a generation stops: so many are no accident."""
 
-_TOLD_IDS_MAX: Final = 6
+_TRACED_IDS_MAX: Final = 6
 """As many ids as fit into an attribute of a span."""
 
 _BUSY_COUNT_MAX: Final = 3
@@ -164,7 +164,7 @@ class Applier:
             "girih.tenant": self.checkpoint.key.tenant,
             "girih.position": stretch.position,
             "girih.event_count": len(stretch.events),
-            "girih.correlation_ids": ",".join(caused_by[:_TOLD_IDS_MAX]),
+            "girih.correlation_ids": ",".join(caused_by[:_TRACED_IDS_MAX]),
         }
         return tracing.background(f"apply {self._projection.name}", attributes)
 

@@ -40,7 +40,7 @@ class Changes:
         self._changed = changed
         self._lost = lost
 
-    async def tell(self, key: ProjectionKey) -> None:
+    async def notify(self, key: ProjectionKey) -> None:
         """Something of a projection was changed, and is committed."""
         await self._channel.notify([f"{key.tenant} {key.projection}"])
 

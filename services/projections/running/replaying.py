@@ -68,8 +68,8 @@ class Replayer:
         None when all of these are applied.
         """
         tenant = self._checkpoint.key.tenant
-        found = [await self._event_at(tenant, position) for position in positions]
-        events = [event for event in found if event is not None]
+        looked_up = [await self._event_at(tenant, position) for position in positions]
+        events = [event for event in looked_up if event is not None]
         try:
             async with self._store.transaction(self._checkpoint) as transaction:
                 if events:

@@ -91,7 +91,7 @@ class Runner:
         """Which shares are held, or which projections can run, may have changed. Never waits."""
         self._changed.set()
 
-    def found(self, heads: Mapping[TenantId, Position]) -> None:
+    def set_heads(self, heads: Mapping[TenantId, Position]) -> None:
         """These tenants have logs, which end there or behind it. Never waits."""
         for tenant, head in heads.items():
             if self._heads.get(tenant, -1) != head:
@@ -117,7 +117,7 @@ class Runner:
                 await self._changed.wait()
                 self._changed.clear()
                 self._settle()
-                await self._tell_moved()
+                await self._wake_moved()
         finally:
             await self._end([*self._running])
 
@@ -136,7 +136,7 @@ class Runner:
         for key in wanted.keys() - self._running.keys():
             self._start(key, wanted[key])
 
-    async def _tell_moved(self) -> None:
+    async def _wake_moved(self) -> None:
         moved, self._moved = self._moved, set()
         for tenant in moved:
             for name in self._projections:

@@ -27,13 +27,13 @@ class Tenants:
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        found: Callable[[Mapping[TenantId, Position]], None],
+        on_heads: Callable[[Mapping[TenantId, Position]], None],
         interval_s: float,
     ) -> None:
-        """`channel` carries tokens for nobody's log. `found` is called with some tenants and
+        """`channel` carries tokens for nobody's log. `on_heads` is called with some tenants and
         where their logs end."""
         self._stub: LogServiceAsyncStub = LogServiceStub(channel)
-        self._found = found
+        self._on_heads = on_heads
         self._interval_s = interval_s
 
     async def run(self) -> None:
@@ -54,7 +54,7 @@ class Tenants:
         request = pb.ListLogsRequest(page_size=_PAGE_SIZE)
         while True:
             page = await self._stub.ListLogs(request, timeout=_TIMEOUT_S)
-            self._found(
+            self._on_heads(
                 {
                     TenantId(log.tenant): Position(log.head)
                     for log in page.logs

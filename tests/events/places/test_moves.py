@@ -22,7 +22,7 @@ from services.events.places.moves import Moves
 from services.events.places.placing import Placing
 from services.events.places.store import CARRIED, DERIVED, Openers
 from services.events.postgres.moving import Moving
-from services.events.postgres.placed import Home, Places
+from services.events.postgres.placed import Location, Places
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import DEFAULT_PLACE, Settings
 from tests.events.following import following
@@ -379,7 +379,7 @@ async def said(settings: Settings, place: str, statement: str) -> None:
 
 async def test_a_place_that_a_process_does_not_know_is_named(places: Places) -> None:
     store = PostgresEventStore(places)
-    places.learn(TENANT, Home("nowhere", 3))
+    places.learn(TENANT, Location("nowhere", 3))
 
     with pytest.raises(Exception, match="nowhere"):
         await store.end(TENANT)

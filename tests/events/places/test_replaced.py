@@ -69,7 +69,7 @@ async def test_a_log_that_is_remembered_begins_no_second_time_in_another_databas
 ) -> None:
     await Placing(movers, lambda _: None).place(TENANT, WEST)
     there = await store.end(TENANT)
-    assert await places.home(TENANT) == WEST
+    assert await places.place_of(TENANT) == WEST
 
     async with another_at(other_url, postgres, migrated_name):
         for _ in range(2):

@@ -14,7 +14,7 @@ from services.events.schemas import examples
 from services.events.schemas.compatibility import broken
 from services.events.schemas.compiled import (
     DESCRIBED_HERE_MAX,
-    NOT_AS_SAID,
+    UNEXPLAINED,
     CompiledSchema,
     RefusedSchema,
 )
@@ -156,7 +156,7 @@ def test_a_problem_that_takes_too_much_to_describe_is_told_without_its_place() -
     text = json.dumps({"x": "y" * 20_000}).encode()
 
     assert not schema.takes(text)
-    assert schema.problem(text) == NOT_AS_SAID
+    assert schema.problem(text) == UNEXPLAINED
 
 
 @pytest.mark.parametrize("pattern", ["^.{1,64}$", r"^\p{L}{1,30}$"])

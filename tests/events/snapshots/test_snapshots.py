@@ -112,13 +112,18 @@ STATES = st.builds(
 
 @given(STATES, STATES, st.integers(1, 3), st.integers(1, 3))
 def test_of_what_was_saved_nothing_else_fits(
-    saved: State, found: State, at: int, found_at: int
+    saved: State, found: State, at: int, current_position: int
 ) -> None:
     stored = StoredSnapshot(
-        found, Position(found_at), "i", saved.seal(Position(at)), NOW, Position(found_at)
+        found,
+        Position(current_position),
+        "i",
+        saved.seal(Position(at)),
+        NOW,
+        Position(current_position),
     )
 
-    is_the_same = (saved, at) == (found, found_at)
+    is_the_same = (saved, at) == (found, current_position)
 
     assert (unfitness(stored, 0) is None) == is_the_same
 
@@ -139,8 +144,8 @@ def test_a_snapshot_of_an_event_that_is_not_there_does_not_fit() -> None:
     stored = StoredSnapshot(state, Position(5), "i", state.seal(Position(5)), NOW, None)
 
     assert unfitness(stored, 0) is Unfit.REPLACED
-    assert unfitness(stored._replace(found_at=Position(4)), 0) is Unfit.REPLACED
-    assert unfitness(stored._replace(found_at=Position(5)), 0) is None
+    assert unfitness(stored._replace(current_position=Position(4)), 0) is Unfit.REPLACED
+    assert unfitness(stored._replace(current_position=Position(5)), 0) is None
 
 
 async def test_the_newest_two_are_kept_whoever_saves_at_once(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from services.lattice.kernels import slices
-from services.lattice.kernels.axes import EXHAUSTED, FOUND, OPEN_LIST_FULL, SLICE_ENDED
+from services.lattice.kernels.axes import EXHAUSTED, OPEN_LIST_FULL, REACHED, SLICE_ENDED
 from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.slices import Cancelled, run_slices
@@ -47,10 +47,10 @@ def test_a_computation_stops_at_the_end_of_the_slice_it_is_cancelled_in() -> Non
 
 
 def test_what_is_expanded_is_summed_and_room_made_when_asked_for() -> None:
-    answers = iter([(SLICE_ENDED, 3), (OPEN_LIST_FULL, 4), (OPEN_LIST_FULL, 0), (FOUND, 5)])
+    answers = iter([(SLICE_ENDED, 3), (OPEN_LIST_FULL, 4), (OPEN_LIST_FULL, 0), (REACHED, 5)])
     enlarged: list[int] = []
 
     status, expanded = run_slices(lambda _: next(answers), 1, GO, lambda: enlarged.append(1))
 
-    assert (status, expanded, len(enlarged)) == (FOUND, 12, 2)
+    assert (status, expanded, len(enlarged)) == (REACHED, 12, 2)
     assert run_slices(lambda _: (EXHAUSTED, 0), 1, GO) == (EXHAUSTED, 0)

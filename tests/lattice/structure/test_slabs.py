@@ -8,7 +8,7 @@ from services.lattice.computing.compute import Stop
 from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.structure.clustering import cluster_slab
-from services.lattice.structure.components import Components, _find, told_of
+from services.lattice.structure.components import Components, _find, components_of_whole
 from services.lattice.structure.joining import Joining
 from services.lattice.structure.slabs import Slabs, slabs_of
 from services.lattice.structure.work import Clock
@@ -21,7 +21,7 @@ def by_slabs(requested: LatticeSpec, rows: int, components_max: int) -> Componen
     joining = Joining(slabs, components_max)
     for task in slabs.tasks(requested.blocked, components_max):
         joining.add(cluster_slab(task))
-    return told_of(joining.finished(), frame.shape, Clock())
+    return components_of_whole(joining.finished(), frame.shape, Clock())
 
 
 @st.composite

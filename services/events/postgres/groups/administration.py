@@ -86,13 +86,13 @@ class PostgresGroups:
             row = await connection.fetchrow(leading.sql("select_group"), tenant, group)
             if row is None:
                 return None
-            found = leading.stored_group(row)
+            stored = leading.stored_group(row)
             [(now, head)] = await connection.fetch(_sql("select_now"), tenant)
             consumers = await connection.fetch(_sql("select_consumers"), tenant, group)
-            lane_count = found.settings.lane_count
+            lane_count = stored.settings.lane_count
             lanes = await connection.fetch(_sql("select_lanes"), tenant, group, lane_count)
         return GroupState(
-            found,
+            stored,
             head,
             now,
             [ConsumerState(*one) for one in consumers],

@@ -115,8 +115,8 @@ async def _held(
     connection: Connection, tenant: TenantId, group: GroupName, lanes: Sequence[int]
 ) -> Mapping[int, Sequence[HeldEvent]]:
     """What lanes hold apart, by lane."""
-    found = await connection.fetchrow(sql("select_group"), tenant, group)
-    lane_count = 1 if found is None else found["lane_count"]
+    stored = await connection.fetchrow(sql("select_group"), tenant, group)
+    lane_count = 1 if stored is None else stored["lane_count"]
     held: dict[int, list[HeldEvent]] = {lane: [] for lane in lanes}
     now_s = time.monotonic()
     for row in await connection.fetch(sql("select_held"), tenant, group, lanes, lane_count):

@@ -3,7 +3,7 @@
 --   $1 tenant    text
 --   $2 name      text
 --   $3 revision  bigint
-SELECT found.position
+SELECT match.position
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
@@ -31,4 +31,4 @@ CROSS JOIN LATERAL (
             AND stream_rules.deleted_below > $3
       )
     LIMIT 1
-) AS found;
+) AS match;

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels.axes import EXHAUSTED, FOUND, SLICE_ENDED, Int
+from services.lattice.kernels.axes import EXHAUSTED, REACHED, SLICE_ENDED, Int
 from services.lattice.kernels.compiled import inlined, kernel
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import Cancel, run_slices
@@ -44,7 +44,7 @@ class Walk(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SimplePath:
     """A path: its steps, of shape (n, axes), and how long it is."""
 
     steps: NDArray[np.int8]
@@ -83,7 +83,7 @@ class SimplePathSearch:
     def bytes_held(self) -> int:
         return self._rest.nbytes + sum(array.nbytes for array in self._walk)
 
-    def next(self, cancel: Cancel) -> Found | None:
+    def next(self, cancel: Cancel) -> SimplePath | None:
         """The next path; None when there is no more. Raises `Cancelled`."""
 
         def go_on(budget: int) -> tuple[int, int]:
@@ -106,7 +106,7 @@ class SimplePathSearch:
         vectors = np.zeros((depth, len(self.grid.shape)), np.int8)
         digits = codes[:, None] // 3 ** np.arange(len(self.grid.kept)) % 3
         vectors[:, self.grid.kept] = np.array([0, -1, 1], np.int8)[digits]
-        return Found(vectors, float(self._walk.lengths[depth]), expanded)
+        return SimplePath(vectors, float(self._walk.lengths[depth]), expanded)
 
 
 def bytes_to_walk(axis_count: int, steps_max: int, *, moore: bool) -> int:
@@ -181,7 +181,7 @@ def next_path(
     rest : float64 array of shape (sites,)
         How far it is to the goal from each site, at least.
     walk : Walk
-        Kept from call to call. After FOUND it is the path.
+        Kept from call to call. After REACHED it is the path.
     budget : int
         How many steps to try before returning SLICE_ENDED, >= 1.
     """
@@ -191,7 +191,7 @@ def next_path(
         site = walk.sites[depth]
         if site == goal and walk.left[depth] == UNTRIED:
             walk.left[depth] = 0
-            return FOUND, tried
+            return REACHED, tried
         if walk.left[depth] == UNTRIED:
             list_onward(ways, walk, site, depth)
         if walk.left[depth] == 0 or depth + 1 == walk.sites.shape[0]:

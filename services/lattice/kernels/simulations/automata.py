@@ -52,10 +52,10 @@ def _sum_row(
 @inlined
 def _having(total: int, t0: int, t1: int, t2: int, t3: int) -> int:
     """The cells whose sum of bits is `total`."""
-    found = t0 if total & 1 else ~t0
-    found &= t1 if total & 2 else ~t1
-    found &= t2 if total & 4 else ~t2
-    return found & (t3 if total & 8 else ~t3)
+    mask = t0 if total & 1 else ~t0
+    mask &= t1 if total & 2 else ~t1
+    mask &= t2 if total & 4 else ~t2
+    return mask & (t3 if total & 8 else ~t3)
 
 
 @kernel

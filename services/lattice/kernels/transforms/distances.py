@@ -27,20 +27,20 @@ def distances(
     Euclidean ones are the roots of exact whole numbers, the others count steps along axes. They
     are infinite where nothing is 0. How many did not fit the array's type, too; NaN is not 0.
     """
-    found = scratch.kept(array.shape, np.float64)
-    found[...] = np.inf
-    for part, target in zip(flat_blocks(array), flat_blocks(found), strict=True):
+    squares = scratch.kept(array.shape, np.float64)
+    squares[...] = np.inf
+    for part, target in zip(flat_blocks(array), flat_blocks(squares), strict=True):
         scratch.check()
         with scratch.reserved(part.size):
             target[part == 0] = 0.0
     for axis, ring in enumerate(rings):
         if euclidean:
-            _envelopes(found, axis, ring=ring, scratch=scratch)
+            _envelopes(squares, axis, ring=ring, scratch=scratch)
         else:
-            _steps(found, axis, ring=ring, scratch=scratch)
+            _steps(squares, axis, ring=ring, scratch=scratch)
     if euclidean:
-        np.sqrt(found, out=found)
-    return _fitted(found, array, scratch)
+        np.sqrt(squares, out=squares)
+    return _fitted(squares, array, scratch)
 
 
 def warm() -> None:
@@ -49,21 +49,21 @@ def warm() -> None:
     distances(np.zeros((2, 2)), (False, True), scratch, euclidean=True)
 
 
-def _fitted(found: Doubles, array: Array, scratch: Scratch) -> tuple[Array, int]:
-    if array.dtype == found.dtype:
-        return found, 0
+def _fitted(squares: Doubles, array: Array, scratch: Scratch) -> tuple[Array, int]:
+    if array.dtype == squares.dtype:
+        return squares, 0
     lost = 0
-    for part, target in zip(flat_blocks(found), flat_blocks(array), strict=True):
+    for part, target in zip(flat_blocks(squares), flat_blocks(array), strict=True):
         with scratch.reserved(4 * 8 * part.size):
             lost += fitted(part, target)
     return array, lost
 
 
-def _steps(found: Doubles, axis: int, *, ring: bool, scratch: Scratch) -> None:
+def _steps(squares: Doubles, axis: int, *, ring: bool, scratch: Scratch) -> None:
     """Let each line know what is near along it: from both sides, and twice around a ring."""
-    length = found.shape[axis]
+    length = squares.shape[axis]
     count = np.arange((2 if ring else 1) * length, dtype=np.float64)[:, np.newaxis]
-    for part in lines(found, axis):
+    for part in lines(squares, axis):
         scratch.check()
         with scratch.reserved(14 * part.nbytes + 2 * count.nbytes):
             line = np.concatenate((part, part), axis=1) if ring else part
@@ -73,11 +73,11 @@ def _steps(found: Doubles, axis: int, *, ring: bool, scratch: Scratch) -> None:
             part[...] = np.minimum(*both)
 
 
-def _envelopes(found: Doubles, axis: int, *, ring: bool, scratch: Scratch) -> None:
+def _envelopes(squares: Doubles, axis: int, *, ring: bool, scratch: Scratch) -> None:
     """Let each line have the least of the parabolas that stand on its numbers."""
-    length = found.shape[axis]
+    length = squares.shape[axis]
     copies = 3 if ring else 1
-    view = by_axis(found, axis)
+    view = by_axis(squares, axis)
     with (
         scratch.array((length,), np.float64) as line,
         scratch.array((copies * length,), np.int64) as feet,

@@ -203,12 +203,12 @@ def _led(
 
 
 def _read(array: Array, at: Sequence[Indices], edges: Edges) -> Array:
-    found = [
+    indices = [
         places(each, length, edge)
         for each, length, edge in zip(at, array.shape, edges.of, strict=True)
     ]
-    taken: Array = array[tuple(found)]
-    for each in found:
+    taken: Array = array[tuple(indices)]
+    for each in indices:
         taken[each < 0] = edges.fill
     return taken
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels.axes import EXHAUSTED, FOUND, OPEN_LIST_FULL, SLICE_ENDED
+from services.lattice.kernels.axes import EXHAUSTED, OPEN_LIST_FULL, REACHED, SLICE_ENDED
 from services.lattice.kernels.bits import lowest_bit
 from services.lattice.kernels.buckets import BUCKET, WAITING, Buckets, pop, push
 from services.lattice.kernels.compiled import kernel
@@ -46,7 +46,7 @@ def search_masked(
         bucket = buckets.registers[BUCKET]
         length, cost = field[place, LENGTH], field[place, COST]
         if is_final(field, bounds, bucket):
-            return FOUND, expanded
+            return REACHED, expanded
         if np.int64(length * inverse_width) < bucket:
             continue
         expanded += 1

@@ -69,7 +69,7 @@ class CostSearch(ABC):
         """Search until what is asked for is known. Raises `Cancelled` or `TooManySites`."""
 
         def go_on(budget: int) -> tuple[int, int]:
-            return (axes.FOUND, 0) if self._knows_targets() else self._go_on(budget)
+            return (axes.REACHED, 0) if self._knows_targets() else self._go_on(budget)
 
         looks = 3 ** len(self.grid.kept) if self.grid.diagonal else 2 * len(self.grid.kept)
         _, self.sites_expanded = run_slices(

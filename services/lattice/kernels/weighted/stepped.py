@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels.axes import EXHAUSTED, FOUND, OPEN_LIST_FULL, SLICE_ENDED
+from services.lattice.kernels.axes import EXHAUSTED, OPEN_LIST_FULL, REACHED, SLICE_ENDED
 from services.lattice.kernels.compiled import kernel
 from services.lattice.kernels.weighted.heap import Heap, sift_in, sift_out
 from services.lattice.kernels.weighted.ways import Ways, list_ways, step_back
@@ -49,7 +49,7 @@ def search_stepped(
         if key > lengths[site]:
             continue
         if site == goal:
-            return FOUND, expanded
+            return REACHED, expanded
         expanded += 1
         for entry in range(1, list_ways(ways, site)):
             near, kind = ways.steps.sites[entry], ways.steps.kinds[entry]

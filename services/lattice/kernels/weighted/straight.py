@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels.axes import EXHAUSTED, FOUND, OPEN_LIST_FULL, SLICE_ENDED, Int
+from services.lattice.kernels.axes import EXHAUSTED, OPEN_LIST_FULL, REACHED, SLICE_ENDED, Int
 from services.lattice.kernels.buckets import BUCKET, WAITING, Buckets, pop, push
 from services.lattice.kernels.compiled import inlined, kernel
 
@@ -60,7 +60,7 @@ def search_costs(
     Returns
     -------
     (status, sites expanded in this call)
-        FOUND when the goal's length is final.
+        REACHED when the goal's length is final.
     """
     expanded = 0
     inverse_width = bounds.inverse_width
@@ -73,7 +73,7 @@ def search_costs(
         bucket = buckets.registers[BUCKET]
         length = field[place, LENGTH]
         if is_final(field, bounds, bucket):
-            return FOUND, expanded
+            return REACHED, expanded
         if np.int64(length * inverse_width) < bucket:
             continue
         expanded += 1

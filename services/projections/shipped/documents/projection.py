@@ -98,9 +98,9 @@ async def _write(batch: _Batch, transaction: ProjectionTransaction) -> None:
     if not batch.touched:
         return
     of = (transaction.tenant, transaction.generation)
-    found = await transaction.fetch(_sql("select_documents"), *of, batch.touched)
-    withdrawn = {row["document"] for row in found if row["is_withdrawn"]}
-    rows = {row["document"]: row_of(row) for row in found if not row["is_withdrawn"]}
+    stored = await transaction.fetch(_sql("select_documents"), *of, batch.touched)
+    withdrawn = {row["document"] for row in stored if row["is_withdrawn"]}
+    rows = {row["document"]: row_of(row) for row in stored if not row["is_withdrawn"]}
     for document, events in batch.documents.items():
         if document not in withdrawn:
             rows[document] = _folded(rows.get(document) or first_row(events[0]), events)

@@ -94,13 +94,13 @@ class DocumentReader:
                 _sql(statement), tenant, *arguments, row_count_max + 1, PAGE_BYTES_MAX
             )
         page = [dict(row) for row in rows[:row_count_max]]
-        is_last = not rows or rows[0]["found_count"] == len(page)
+        is_last = not rows or rows[0]["total_count"] == len(page)
         return Page(page, is_last, position)
 
 
 async def _position(connection: Connection, tenant: TenantId) -> Position:
-    found = await connection.fetchval(_sql("select_position"), tenant)
-    return NO_POSITION if found is None else Position(found)
+    position = await connection.fetchval(_sql("select_position"), tenant)
+    return NO_POSITION if position is None else Position(position)
 
 
 def _sql(name: str) -> str:

@@ -83,8 +83,8 @@ class Label:
 
     def of(self, event_type: str, value: object) -> str:
         """The value that an event has: one of `values`, or OTHER."""
-        found = event_type if self.source == OF_TYPE else value
-        return found if isinstance(found, str) and found in self.values else OTHER
+        label = event_type if self.source == OF_TYPE else value
+        return label if isinstance(label, str) and label in self.values else OTHER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,10 +94,10 @@ def _value(indicator: Indicator, payload: object) -> Decimal:
     """What an event comes to; raises NotAsDeclared where that is no number."""
     if indicator.operation is Operation.COUNT:
         return Decimal(1)
-    found = _at(payload, indicator.path)
-    if isinstance(found, bool) or not isinstance(found, int | Decimal):
+    amount = _at(payload, indicator.path)
+    if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
         raise NotAsDeclared(indicator, indicator.path, "number")
-    number = Decimal(found)
+    number = Decimal(amount)
     if abs(number.adjusted()) > DIGITS_MAX or -int(number.as_tuple().exponent) > DIGITS_MAX:
         raise NotAsDeclared(indicator, indicator.path, f"number of {DIGITS_MAX} digits")
     return number
@@ -115,9 +115,9 @@ def _window_start(indicator: Indicator, event: RecordedEvent, payload: object) -
 
 
 def _time(indicator: Indicator, payload: object) -> datetime:
-    found = _at(payload, indicator.time)
+    text = _at(payload, indicator.time)
     try:
-        at = datetime.fromisoformat(found if isinstance(found, str) else "")
+        at = datetime.fromisoformat(text if isinstance(text, str) else "")
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise NotAsDeclared(indicator, indicator.time, "time of ISO 8601") from error
@@ -125,13 +125,13 @@ def _time(indicator: Indicator, payload: object) -> datetime:
 
 def _at(payload: object, pointer: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     """What a JSON Pointer leads to in objects and lists; None where that is nothing."""
-    found: Any = payload
+    node: Any = payload
     for part in pointer.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, Mapping):
-            found = found.get(name)
-        elif isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-            found = found[int(name)]
+        if isinstance(node, Mapping):
+            node = node.get(name)
+        elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+            node = node[int(name)]
         else:
             return None
-    return found
+    return node

@@ -85,9 +85,9 @@ class IndicatorReader:
 
     def find(self, name: str) -> Indicator:
         """Raises IndicatorNotFound."""
-        if (found := self.definitions.by_name(name)) is None:
+        if (indicator := self.definitions.by_name(name)) is None:
             raise IndicatorNotFound(f"there is no indicator called {name}", indicator=name)
-        return found
+        return indicator
 
     async def totals(self, tenant: TenantId) -> Totals:
         """What all events of a tenant come to."""

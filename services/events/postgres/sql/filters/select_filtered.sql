@@ -10,28 +10,28 @@
 --   $5 row_count_max     bigint
 --   $6 record_bytes_max  integer
 SELECT
-    found.looked_at,
-    found.is_end,
-    found.unlabelled,
+    matches.looked_at,
+    matches.is_end,
+    matches.unlabelled,
     at.position,
     page.record,
     coalesce(kept.is_kept, false) AS is_kept
-FROM events.find($1, $2, $3, $4, $5) AS found
+FROM events.find($1, $2, $3, $4, $5) AS matches
 -- The log is here: see 0018_place_logs.sql.
 CROSS JOIN LATERAL (
     SELECT log
     FROM events.logs_here
-    WHERE tenant = $1 AND log = found.log
+    WHERE tenant = $1 AND log = matches.log
     LIMIT 1
 ) AS here
 -- Whether the log has rules, by which some of the records may be gone.
 LEFT JOIN LATERAL (
     SELECT true AS is_kept
     FROM events.kept_logs
-    WHERE log = found.log
+    WHERE log = matches.log
     LIMIT 1
 ) AS kept ON true
-LEFT JOIN LATERAL unnest(found.positions) AS at (position) ON true
+LEFT JOIN LATERAL unnest(matches.positions) AS at (position) ON true
 LEFT JOIN LATERAL (
     SELECT
         CASE
@@ -39,6 +39,6 @@ LEFT JOIN LATERAL (
             THEN header || coalesce(payload, '')
         END AS record
     FROM events.records
-    WHERE log = found.log AND records.position = at.position
+    WHERE log = matches.log AND records.position = at.position
     LIMIT 1
 ) AS page ON true;

@@ -9,8 +9,8 @@
 --   $4 row_count_max     bigint
 --   $5 header_bytes_max  bigint
 SELECT
-    found.looked_at,
-    found.is_end,
+    matches.looked_at,
+    matches.is_end,
     at.position,
     page.event_id,
     CASE
@@ -18,19 +18,19 @@ SELECT
     END AS header
 FROM events.find(
     $1, ARRAY[ROW('{}', '{}', '', '', $2)::events.query], $3, false, $4
-) AS found
+) AS matches
 -- The log is here: see 0018_place_logs.sql.
 CROSS JOIN LATERAL (
     SELECT log
     FROM events.logs_here
-    WHERE tenant = $1 AND log = found.log
+    WHERE tenant = $1 AND log = matches.log
     LIMIT 1
 ) AS here
-LEFT JOIN LATERAL unnest(found.positions) AS at (position) ON true
+LEFT JOIN LATERAL unnest(matches.positions) AS at (position) ON true
 LEFT JOIN LATERAL (
     SELECT event_id, header
     FROM events.records
-    WHERE log = found.log AND records.position = at.position
+    WHERE log = matches.log AND records.position = at.position
     LIMIT 1
 ) AS page ON true
 ORDER BY at.position;

@@ -5,7 +5,7 @@
 --   $2 name      text
 --   $3 revision  bigint
 SELECT newest.revision, newest.schema_version, newest.content, newest.is_json, newest.content_type,
-    newest.position, newest.incarnation, newest.seal, newest.saved_at, found.position AS found_at
+    newest.position, newest.incarnation, newest.seal, newest.saved_at, event.position AS current_position
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
@@ -40,4 +40,4 @@ LEFT JOIN LATERAL (
             AND stream_rules.deleted_below > newest.revision
       )
     LIMIT 1
-) AS found ON true;
+) AS event ON true;

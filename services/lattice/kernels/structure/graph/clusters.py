@@ -51,8 +51,8 @@ def clusters_of(grid: Grid, cancel: Cancel, *, is_labelled: bool = True) -> Clus
     # Where they do not, the box of a step along several axes is free: single steps lead there.
     by_runs = not (grid.diagonal and not grid.no_cutting)
     rings = [place for place in range(len(grid.kept)) if grid.axes[place, 2]]
-    found = _by_runs if by_runs else _flooded
-    clusters = found(grid, cancel, is_labelled=is_labelled or bool(rings))
+    label = _by_runs if by_runs else _flooded
+    clusters = label(grid, cancel, is_labelled=is_labelled or bool(rings))
     for place in rings:
         wraps, _ = winding(grid, clusters.labels, clusters.count, place, cancel)
         clusters.wrapping[:, grid.kept[place]] = wraps

@@ -211,10 +211,10 @@ def _by_subspace(rows: Rows, count: int, steps_max: int, cancel: Cancel) -> tupl
         images = np.stack([laplacian(rows, column) for column in block.T], axis=1)
         values, turned = np.linalg.eigh(block.T @ images)
         block = block @ turned
-        told = np.maximum(values[:count], 0.0)
-        if np.abs(told - known).max() <= 1e-11 * max(1.0, float(told.max())):
-            return told, products
-        known = told
+        eigenvalues = np.maximum(values[:count], 0.0)
+        if np.abs(eigenvalues - known).max() <= 1e-11 * max(1.0, float(eigenvalues.max())):
+            return eigenvalues, products
+        known = eigenvalues
     raise NotConverged
 
 

@@ -104,5 +104,5 @@ def _at_least(thresholds: NDArray[np.int64], sites: int, share: float) -> NDArra
     masses = np.exp(logs - logs.max())
     masses /= masses.sum()
     tails = np.concatenate((np.cumsum(masses[::-1])[::-1], [0.0]))
-    told: NDArray[np.float64] = tails[np.clip(thresholds - first, 0, len(tails) - 1)]
-    return told
+    shares: NDArray[np.float64] = tails[np.clip(thresholds - first, 0, len(tails) - 1)]
+    return shares

@@ -1,5 +1,5 @@
 -- A page of documents as readers see them, by id. Ends before the first with which it has too many bytes, but
--- has one at least; `found_count` tells how many there are without that, $6 at most.
+-- has one at least; `total_count` tells how many there are without that, $6 at most.
 --
 -- Policies are looked through: row-level security lets no index look for them, since what compares arrays
 -- could tell of rows of others.
@@ -14,13 +14,13 @@
 SELECT
     document, name, media_type, byte_count, sha256, uploaded_by, formats, page_count, analyser, analysis_version,
     seen_element_count, feedback_count, rating_sum, policies, finding_count, breach_count, status, last_position,
-    created_at, updated_at, found_count
+    created_at, updated_at, total_count
 FROM (
     SELECT
-        found.*,
-        count(*) OVER () AS found_count,
+        matching.*,
+        count(*) OVER () AS total_count,
         row_number() OVER so_far AS number,
-        sum(octet_length(found::text)) OVER so_far AS byte_sum
+        sum(octet_length(matching::text)) OVER so_far AS byte_sum
     FROM (
         SELECT *
         FROM projection_documents.document_views
@@ -31,7 +31,7 @@ FROM (
           AND ($5 = '' OR policies @> ARRAY[$5])
         ORDER BY document
         LIMIT $6
-    ) AS found
+    ) AS matching
     WINDOW so_far AS (ORDER BY document)
 ) AS page
 WHERE number = 1 OR byte_sum <= $7

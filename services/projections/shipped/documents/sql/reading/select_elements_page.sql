@@ -1,5 +1,5 @@
 -- A page of elements as readers see them, by document and id. Ends before the first with which it has too many
--- bytes, but has one at least; `found_count` tells how many there are without that, $7 at most.
+-- bytes, but has one at least; `total_count` tells how many there are without that, $7 at most.
 --
 --   $1 tenant           text
 --   $2 behind_document  text    empty for none
@@ -11,13 +11,13 @@
 --   $8 page_bytes_max   bigint
 SELECT
     document, id, ir_type, name, expression, variables, definition, term, context, table_data, row_count,
-    column_count, target, reference_type, location, metadata, created_at, found_count
+    column_count, target, reference_type, location, metadata, created_at, total_count
 FROM (
     SELECT
-        found.*,
-        count(*) OVER () AS found_count,
+        matching.*,
+        count(*) OVER () AS total_count,
         row_number() OVER so_far AS number,
-        sum(octet_length(found::text)) OVER so_far AS byte_sum
+        sum(octet_length(matching::text)) OVER so_far AS byte_sum
     FROM (
         SELECT *
         FROM projection_documents.semantic_ir
@@ -28,7 +28,7 @@ FROM (
           AND ($6 = '' OR name = $6)
         ORDER BY document, id
         LIMIT $7
-    ) AS found
+    ) AS matching
     WINDOW so_far AS (ORDER BY document, id)
 ) AS page
 WHERE number = 1 OR byte_sum <= $8

@@ -13,7 +13,7 @@ _SHARE = 0.5
 
 
 @asynccontextmanager
-async def patience(busy: ComputeBusy) -> AsyncIterator[None]:
+async def bounded_wait(busy: ComputeBusy) -> AsyncIterator[None]:
     """Around a wait: raises `busy` when it lasts half of the call's time, or 15 seconds.
 
     A caller that is told so can ask again; one whose deadline passes learns nothing.
