@@ -24,7 +24,8 @@ from services.lattice.compiler import configure_compiler
 from services.plumbing.postgres.migrations import migrate
 from tests.authority import Authority
 from tests.plumbing.certificates import CertificateAuthority
-from tests.scheduling import Scheduling, longest_first
+from tests.processes import with_data
+from tests.scheduling import Scheduling, compile_once, longest_first
 
 MEMORY = Path("/dev/shm")
 """Where Linux keeps files in memory."""
@@ -69,7 +70,8 @@ _KERNELS = pytest.StashKey["subprocess.Popen[bytes]"]()
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Where the run is shared out, compile kernels from its beginning on: on a new machine that is
-    half a minute of one core, which the first tests of several processes would all wait for."""
+    half a minute of one core, which the first tests of several processes would all wait for. The
+    other core compiles modules meanwhile, before several processes would."""
     config = session.config
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         config.stash[_KERNELS] = subprocess.Popen(
@@ -77,6 +79,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             cwd=config.rootpath,
             stdout=subprocess.DEVNULL,
         )
+        compile_once(config.args)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -148,7 +151,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A running server of this test run's own."""
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data", options=FAST) as server:
+    data_dir = with_data(tmp_path_factory.mktemp("postgres") / "data")
+    with EmbeddedPostgres(data_dir, options=FAST) as server:
         yield server
 
 

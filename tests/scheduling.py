@@ -1,6 +1,11 @@
-"""How a run in several processes is shared out: what stays together, and what begins first."""
+"""How a run in several processes is shared out: what stays together, what begins first, and what
+one process does before the others begin."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from importlib.util import cache_from_source
+from pathlib import Path
 
 import pytest
 from xdist.scheduler.loadfile import LoadFileScheduling
@@ -22,6 +27,31 @@ FIRST = (
 )
 """What takes longest in one process, in that order: whatever is long and begins last, others wait
 for."""
+
+_LAST = Path(__file__).with_name("test_security_md.py")
+"""What is collected last in the folder of the tests."""
+
+
+def compile_once(paths: Sequence[str]) -> None:
+    """Where tests were never imported, as in a fresh clone, let one process import all in `paths`.
+
+    Processes that begin together import the same modules at the same time, and each compiles all
+    of them: the tests, the product, and the packages of a new environment. What one has compiled
+    the others find.
+    """
+    if sys.dont_write_bytecode or is_compiled(_LAST):
+        return
+    options = ["--numprocesses", "0", "--collect-only", "--quiet", "-p", "no:cacheprovider"]
+    # What cannot be imported is reported by those that run it.
+    subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *paths], stdout=subprocess.DEVNULL, check=False
+    )
+
+
+def is_compiled(test_file: Path) -> bool:
+    """Whether this pytest has imported the file once, and this Python will find what it made."""
+    made = Path(cache_from_source(str(test_file)))
+    return made.with_name(f"{made.stem}-pytest-{pytest.__version__}.pyc").exists()
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

@@ -1,15 +1,16 @@
 """A run in several processes keeps together what shares something, and begins with what is long;
-its files lie in memory.
+its files lie in memory, and what all import is compiled by one.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import choose_temporary_folder
 from tests.processes import ROOT
-from tests.scheduling import APART, FIRST, TOGETHER, scope_of
+from tests.scheduling import APART, FIRST, TOGETHER, compile_once, is_compiled, scope_of
 
 
 @pytest.mark.parametrize("name", sorted({*APART, *FIRST, *TOGETHER}))
@@ -46,3 +47,18 @@ def test_files_lie_in_memory_that_has_room(tmp_path: Path, monkeypatch: pytest.M
     choose_temporary_folder(environ, tmp_path)
 
     assert environ == {"TMPDIR": str(tmp_path)}
+
+
+def test_tests_that_were_never_imported_are_compiled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_file = tmp_path / "test_never.py"
+    test_file.write_text("def test_nothing() -> None:\n    assert True\n")
+    monkeypatch.setattr("tests.scheduling._LAST", test_file)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    before = is_compiled(test_file)
+
+    compile_once([str(test_file)])
+
+    assert (before, is_compiled(test_file)) == (False, True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.local import process, state
+from cli.local import state
 from cli.local import up as starting
 from tests.installations import Installation, Up, running
 
@@ -47,7 +47,7 @@ def up(installation: Installation) -> Iterator[Up]:
 class Recovery:
     """What was seen of a `girih up` that was killed, and of the next one."""
 
-    left_over: list[int]
+    left_over: list[str]
     """Processes of the first that did not end with it."""
     already_stored: int
     """Of 300 events, by the second import of the same file."""
@@ -68,12 +68,13 @@ def recovery(tmp_path_factory: pytest.TempPathFactory) -> Recovery:
     with running(installation) as up:
         register(installation, "recovered")
         installation.run("import", str(path))
-        pids = [installation.pid(name) for name in PROCESSES]
+        begun = installation.state.children
         keys = [keys_of(installation)]
         up.child.kill()
         up.child.wait()
-        wait_until(lambda: not any(process.is_alive(pid) for pid in pids))
-        left_over = [pid for pid in pids if process.is_alive(pid)]
+        # Not by their ids alone: on a busy machine another process soon has the same.
+        wait_until(lambda: not any(child.is_running() for child in begun))
+        left_over = [child.name for child in begun if child.is_running()]
 
     with running(installation) as up:
         again = installation.run("import", str(path), "--json")
