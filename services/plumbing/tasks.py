@@ -3,7 +3,7 @@ wait for, which may never come.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -11,6 +11,9 @@ from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
 
 _log = get_logger("tasks")
+
+_CLOSING_S = 10.0
+"""Longer than a task that was cancelled takes to close what it has open."""
 
 
 class TaskDied(CannotRun):
@@ -43,16 +46,12 @@ class OwnedTasks:
         finally:
             task.remove_done_callback(self._ended)
             self._tasks.discard(task)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end_tasks([task])
 
     async def stop(self) -> None:
         """Cancel all tasks and wait until they have ended."""
         self._stopping = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(list(self._tasks))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -71,6 +70,20 @@ class OwnedTasks:
         if self.failure is None:
             self.failure = failure
         self.failed.set()
+
+
+async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until they have ended; what they raise is nobody's.
+
+    A cancellation can be lost: a connection that the database closes at the same moment raises
+    another error in its place, and a task that tries again after errors goes on for ever.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=_CLOSING_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def set_within(event: asyncio.Event, timeout_s: float | None) -> bool:

@@ -28,6 +28,7 @@ from services.plumbing.postgres.observing import DatabaseMetrics, StatementObser
 from services.plumbing.postgres.opening import Opener, RawConnection
 from services.plumbing.postgres.sql import load
 from services.plumbing.settings import PoolSettings
+from services.plumbing.tasks import OwnedTasks
 from services.plumbing.telemetry import lines
 from tests.plumbing.conftest import Log, until
 from tests.processes import with_data
@@ -69,6 +70,31 @@ async def test_a_call_that_finds_all_connections_in_use_is_told_to_come_back(poo
     assert caught.value.retry_after_s
     async with acquire(pool, 1):
         pass
+
+
+async def test_a_task_ends_also_when_its_connection_is_closed_as_it_is_cancelled(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.plumbing.tasks._CLOSING_S", 0.01)
+    is_closed, errors, tasks = asyncio.Event(), list[DatabaseUnavailable](), OwnedTasks()
+
+    async def again_and_again() -> None:
+        while True:
+            try:
+                async with acquire(pool, 1) as connection, connection.transaction():
+                    if not errors:
+                        connection.terminate()
+                        is_closed.set()
+                    await asyncio.Event().wait()
+            except DatabaseUnavailable as error:
+                errors.append(error)
+
+    tasks.start("again and again", again_and_again())
+    await is_closed.wait()
+
+    await asyncio.wait_for(tasks.stop(), 60)
+
+    assert len(errors) == 1
 
 
 async def test_a_cancelled_caller_gives_its_connection_back(pool: Pool) -> None:

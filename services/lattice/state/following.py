@@ -13,6 +13,7 @@ from girih.ids import TenantId
 from services.lattice.state.journal import CatalogueFollower, LatticeJournal, LatticeRecord
 from services.plumbing import correlation
 from services.plumbing.logging import get_logger
+from services.plumbing.tasks import end_tasks
 
 Fold = Callable[[TenantId, Sequence[LatticeRecord]], None]
 """Takes a tenant and what was recorded in its catalogue, in order."""
@@ -125,10 +126,7 @@ class CatalogueFollowing:
 
     async def close(self) -> None:
         """Follow nothing any more."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(list(self._tasks.values()))
 
     def _begin(self, tenant: TenantId) -> Following | None:
         if not self._tenant_count_max:

@@ -14,6 +14,7 @@ from girih.ids import Position, TenantId
 from girih.projection import Projection
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.leases import LeaseLost
+from services.plumbing.tasks import end_tasks
 from services.projections.domain import ProjectionKey, ReadPlace
 
 _PAUSE_S_MIN: Final = 0.1
@@ -158,10 +159,7 @@ class Runner:
             del self._running[key]
 
     async def _end(self, keys: Collection[ProjectionKey]) -> None:
-        tasks = [self._running.pop(key).task for key in keys]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks([self._running.pop(key).task for key in keys])
 
 
 async def _keep_running(run: Run, key: ProjectionKey) -> None:
