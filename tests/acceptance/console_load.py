@@ -13,12 +13,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
-
-import httpx
 
 from tests.browser.console import NOTE_BREACHES, Console
 from tests.browser.people import Person, log_in, register
@@ -29,7 +25,6 @@ BLOCKED_MS_P99_MAX = 100.0
 HEAP_GROWTH_MAX = 1.25
 APPENDED_AT_ONCE = 1_000
 RENEWED_AFTER_S = 120.0
-ATTEMPTS = 30
 
 TIMER = """
 (() => {
@@ -87,18 +82,7 @@ class Writer:
         return self._person
 
     def append(self, numbers: range) -> None:
-        """Each once, however often it takes: a busy machine may answer too late."""
-        events = [{**event(number), "id": str(uuid4())} for number in numbers]
-        for _ in range(ATTEMPTS):
-            try:
-                self.person().append(*events)
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code < HTTPStatus.TOO_MANY_REQUESTS:
-                    raise
-                time.sleep(1)
-            else:
-                return
-        raise AssertionError("nothing is appended")
+        self.person().append(*(event(number) for number in numbers))
 
     def close(self) -> None:
         self._person.close()

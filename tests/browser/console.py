@@ -23,6 +23,7 @@ document.addEventListener('securitypolicyviolation', (event) =>
 
 READY = (
     "!!document.querySelector('main h1, main .failure') && !document.querySelector('main .loading')"
+    " && !/^Reading/.test(document.querySelector('main .state')?.textContent ?? '')"
     " && !/… $/.test(document.querySelector('main').textContent)"
 )
 
@@ -94,6 +95,23 @@ class Console:
         self.page.collect_garbage()
         used: float = self.page.run("performance.memory.usedJSHeapSize / 2 ** 20")
         return round(used, 1)
+
+    def cut_words(self) -> list[str]:
+        """What can be chosen, or stands in an empty field, and has no room there."""
+        return list(
+            self.page.run(
+                "(() => { const pen = document.createElement('canvas').getContext('2d');"
+                " return [...document.querySelectorAll('main select, main input[placeholder]')]"
+                " .filter((one) => one.checkVisibility()).flatMap((one) => {"
+                "  const style = getComputedStyle(one); pen.font = style.font;"
+                "  const arrow = one.options ? 18 : 0;"
+                "  const room = one.clientWidth - arrow"
+                "   - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);"
+                "  const texts = one.options ? [...one.options].map((option) => option.text)"
+                "   : [one.placeholder];"
+                "  return texts.filter((text) => pen.measureText(text).width > room); }); })()"
+            )
+        )
 
     def overflow(self) -> int:
         """By how many pixels the page is wider than the window."""

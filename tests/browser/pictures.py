@@ -1,7 +1,7 @@
 """Pictures of the console, to be looked at: `python -m tests.browser.pictures FOLDER`.
 
-Each page of `pages.js` with something in it, what somebody sees who has nothing yet, and the ways
-in; at three widths, light and dark. Needs a Chromium.
+Each page of `pages.js` with something in it, what somebody sees who has nothing yet, the ways in,
+and the documentation of the API; at three widths, light and dark. Needs a Chromium.
 """
 
 import argparse
@@ -23,6 +23,8 @@ WAYS_IN = ("", "register", "invited", "token")
 DRAWN = "new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn, 300)))"
 """Charts and pictures are in the colours that hold."""
 
+DOCS = ("", "/grpc", "/errors")
+
 EMPTY = ("events", "streams", "lattices", "groups", "schemas", "keys", "jobs", "traces")
 
 
@@ -37,6 +39,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="girih-") as profile,
         browser(Path(profile)) as page,
     ):
+        page.hide_scrollbars()
         for path in drawn(Console(page, system.url), folder):
             print(path)
 
@@ -60,6 +63,7 @@ def drawn(console: Console, folder: Path) -> Iterator[Path]:
     with closing(register(console.url, "Mallory Strange", "Elsewhere")) as stranger:
         console.enter(stranger)
         yield from each(console, folder, {f"empty {name}": f"#/{name}" for name in EMPTY})
+    yield from documentation(console, folder)
 
 
 def ways_in(console: Console, folder: Path) -> Iterator[Path]:
@@ -73,12 +77,27 @@ def each(console: Console, folder: Path, pages: dict[str, str]) -> Iterator[Path
         for width, height in WIDTHS.items():
             console.page.resize(width, height)
             console.show(address)
-            for theme in THEMES:
-                console.page.prefer(prefers_color_scheme=theme)
-                console.page.run(DRAWN)
-                path = folder / f"{name.strip().replace(' ', '-')}-{width}-{theme}.png"
-                console.page.screenshot(path, is_whole=True)
-                yield path
+            yield from themed(console, folder, f"{name}-{width}", is_whole=True)
+
+
+def documentation(console: Console, folder: Path) -> Iterator[Path]:
+    """As it is opened: the whole of a page is tens of thousands of pixels high."""
+    for page in DOCS:
+        console.page.open(f"{console.url}/docs{page}")
+        console.page.wait_for("!!document.querySelector('#links a')")
+        for width, height in WIDTHS.items():
+            console.page.resize(width, height)
+            name = f"docs {page.removeprefix('/')}"
+            yield from themed(console, folder, f"{name.strip()}-{width}", is_whole=False)
+
+
+def themed(console: Console, folder: Path, name: str, *, is_whole: bool) -> Iterator[Path]:
+    for theme in THEMES:
+        console.page.prefer(prefers_color_scheme=theme)
+        console.page.run(DRAWN)
+        path = folder / f"{name.strip().replace(' ', '-')}-{theme}.png"
+        console.page.screenshot(path, is_whole=is_whole)
+        yield path
 
 
 def fill(owner: Person, url: str) -> None:

@@ -1,5 +1,8 @@
 """What people do with lattices in the console: draw in place, look before, and watch."""
 
+import json
+import re
+
 import pytest
 
 from tests.browser.console import Console
@@ -41,6 +44,17 @@ def click_on_board(console: Console, x_share: float, y_share: float) -> None:
         f" return [box.left + {x_share} * box.width, box.top + {y_share} * box.height]; }})()"
     )
     console.page.click_at(x, y)
+
+
+def wait_for_steps(owner: Person, job_id: str, more_than: int) -> None:
+    """Until a job has done more: when it gets to that is up to the machine, and not to the page."""
+    accept = {"accept": "application/x-ndjson"}
+    while True:
+        progress = f"/v1/jobs/{job_id}/progress"
+        with owner.calls.stream("GET", progress, headers=accept, timeout=None) as answer:
+            for line in answer.iter_lines():
+                if int(json.loads(line)["job"]["progress"]["stepsDone"]) > more_than:
+                    return
 
 
 def blocked_count(owner: Person, lattice_id: str) -> int:
@@ -146,9 +160,11 @@ def test_a_simulation_is_seen_while_it_runs_and_stands_still_when_stopped(
     job_id = owner.post(f"/v1/lattices/{lattice_id}/jobs", forever)["jobId"]
     console.show(f"#/jobs/{job_id}")
     steps = "document.querySelector('.live .hint')?.textContent ?? ''"
+    wait_for_steps(owner, job_id, 0)
     console.page.wait_for(f"/after/.test({steps})")
     first = console.page.run(steps)
 
+    wait_for_steps(owner, job_id, int(re.sub("[^0-9]", "", first)))
     console.page.wait_for(f"{steps} !== {first!r}")
     console.press("Stop")
     console.confirm()

@@ -1,6 +1,7 @@
 """A page that is left open while girih goes away: it says so, and has lost nothing afterwards."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -15,6 +16,20 @@ from tests.processes import System
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), in_full]
 
 SHOWN = "[...document.querySelectorAll('.row a')].map((row) => Number(row.dataset.position))"
+
+
+@pytest.fixture(autouse=True)
+def recovered(postgres_and_system: tuple[EmbeddedPostgres, System]) -> Iterator[None]:
+    """Whatever a test took away is back behind it, also where it failed: others go on with it."""
+    yield
+    postgres, system = postgres_and_system
+    if not postgres.is_running():
+        postgres.start()
+    for process in system.processes:
+        if not process.is_running:
+            process.start()
+    for process in system.processes:
+        process.wait_ready()
 
 
 def test_an_open_page_outlives_gateway_events_and_database(
@@ -84,8 +99,6 @@ def test_sessions_that_nobody_could_end_are_not_taken_for_ended(
 
     console.page.wait_for("!!document.querySelector('dialog .failure, .login form')")
     assert console.page.run("!!document.querySelector('.who')")
-    system.events.start()
-    system.events.wait_ready()
 
 
 def event(number: int) -> dict[str, Any]:

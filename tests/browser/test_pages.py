@@ -40,6 +40,7 @@ def test_every_page_fits_every_width_and_is_named_for_all_readers(
             console.show(address)
             if console.overflow() > 0:
                 wrong.append((pattern, width, "is wider than the window"))
+            wrong += [(pattern, width, "cuts", text) for text in console.cut_words()]
         wrong += [(pattern, theme, one) for one in console.accessibility_violations()]
 
     assert wrong == []

@@ -111,6 +111,10 @@ class Page:
         self._call("Target.closeTarget", targetId=self._in_front)
         self.wait_for("!document.hidden")
 
+    def hide_scrollbars(self) -> None:
+        """As on a phone, where they take no room."""
+        self._call("Emulation.setScrollbarsHidden", hidden=True)
+
     def prefer(self, **features: str) -> None:
         """What the user prefers, as `prefers_color_scheme="dark"`."""
         chosen = [{"name": name.replace("_", "-"), "value": features[name]} for name in features]

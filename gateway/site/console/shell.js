@@ -48,7 +48,7 @@ function Frame({ who, isMenuOpen = false, toggle }) {
     if (theme.current) setUpTheme(theme.current);
   }, []);
   return html`<header>
-    ${toggle && html`<button id="menu-button" type="button" class="quiet" aria-expanded=${isMenuOpen} aria-controls="menu" onClick=${toggle}><span aria-hidden="true">☰</span> Menu</button>`}
+    ${toggle && html`<button id="menu-button" type="button" class="quiet" aria-expanded=${isMenuOpen} aria-controls="menu" onClick=${toggle}><span aria-hidden="true">☰</span> <span class="word">Menu</span></button>`}
     <a class="home" href="#/"><${Mark} /><span class="name">girih</span></a>
     <span class="spread"></span>
     ${who && html`<span class="who"><b>${who.user?.name ?? who.key?.name}</b> <span class="faint">${enumWord(who.role, "ROLE_") || "key"} in ${who.user ? html`<a href="#/security">${who.tenant.name}</a>` : who.tenant.name}</span></span>`}

@@ -1,10 +1,9 @@
 // The little of the DOM that the page needs: to find, make and replace elements.
 
+import { wordsIn } from "../shared/naming.js";
+
 /** @typedef {Node | string} Child */
 /** @typedef {Child | readonly Child[]} Children */
-
-/* As in "AppendStreamRequest", "girih.events.v1" and "STREAM_NOT_FOUND". */
-const WORD_ENDS = /(?<=[a-z0-9])(?=[A-Z])|(?<=[._/])(?=\w)/;
 
 /**
  * The element of an id, which docs.html has; throws when it is of another kind.
@@ -60,7 +59,7 @@ export function element(name, attributes, children = []) {
  * @returns {Child[]}
  */
 export function inWords(name) {
-  return name.split(WORD_ENDS).flatMap((word, index) => (index ? [element("wbr", {}), word] : [word]));
+  return wordsIn(name).flatMap((word, index) => (index ? [element("wbr", {}), word] : [word]));
 }
 
 /**

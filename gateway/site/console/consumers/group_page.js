@@ -39,11 +39,21 @@ export function Page({ group }) {
 /** @param {Lane[]} lanes @param {"heldCount" | "parkedCount"} name */
 const sum = (lanes, name) => lanes.reduce((total, lane) => total + Number(lane[name]), 0);
 
+/** @param {import("../calls/types.js").FilterQuery} query */
+const wanted = ({ types = [], tags = [], category, streamPrefix, correlationId }) =>
+  [
+    types.length && `of type ${types.join(" or ")}`,
+    tags.length && `tagged ${tags.join(" and ")}`,
+    category && `in the category ${category}`,
+    streamPrefix && `in a stream that begins with ${streamPrefix}`,
+    correlationId && `of the request ${correlationId}`,
+  ].filter(Boolean).join(", ") || "all events";
+
 /** @param {any} data */
 const facts = ({ settings, headPosition, createdAt }) => [
   ["Head of the log", count(headPosition)],
   ["Keeps in order", settings.keyTagPrefix ? html`by tags that begin with <code>${settings.keyTagPrefix}</code>` : "by stream"],
-  ["Wants", settings.filter ? html`<code>${JSON.stringify(settings.filter.queries)}</code>` : "all events"],
+  ["Wants", settings.filter ? settings.filter.queries.map(wanted).join("; or ") : "all events"],
   ["Parks after", settings.attemptCountMax ? `${count(settings.attemptCountMax)} attempts, then the others of the key ${enumWord(settings.parking, "PARKING_POLICY_") === "pass" ? "pass" : "wait"}` : "never"],
   ["Made", html`<${Time} at=${createdAt} full=${true} />`],
 ];

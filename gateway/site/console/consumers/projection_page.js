@@ -65,7 +65,7 @@ function Policies({ one, path, reload }) {
     reload();
   };
   return html`<${Form} label="Set" act=${act} done="This holds from now on.">
-    <${Select} name="poisonPolicy" label="When an event cannot be applied" value=${one.poisonPolicy} of=${[["POISON_POLICY_STOP", "stop, until somebody resumes it"], ["POISON_POLICY_QUARANTINE", "put it aside, with those behind it in its stream"]]} />
+    <${Select} name="poisonPolicy" label="When an event cannot be applied" value=${one.poisonPolicy} of=${[["POISON_POLICY_STOP", "stop, until somebody resumes it"], ["POISON_POLICY_QUARANTINE", "put its stream aside"]]} />
     <${Select} name="replacedPolicy" label="When the log was replaced" value=${one.replacedPolicy} of=${[["REPLACED_POLICY_REBUILD", "build it anew"], ["REPLACED_POLICY_STOP", "stop"]]} />
   <//>`;
 }

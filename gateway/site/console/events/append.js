@@ -12,8 +12,8 @@ const EXPECTATIONS = /** @type {[string, string][]} */ ([
   ["", "nothing"],
   ["absent", "the stream has no events"],
   ["exists", "the stream has an event"],
-  ["revision", "the stream's last event has a revision"],
-  ["no-match", "no event is of a type or has a tag, behind a position"],
+  ["revision", "the stream is at a revision"],
+  ["no-match", "no such event after a position"],
 ]);
 
 /** @param {{ query: Record<string, string> }} props */

@@ -67,7 +67,8 @@ function matching(rows, text) {
 
 /** @param {{ events: EventWindow, isStream: boolean, jump: (place: Place) => void, text: string, setText: (text: string) => void, shownCount: number }} props */
 function Bar({ events, isStream, jump, text, setText, shownCount }) {
-  const state = !events.isFollowing ? "Paused" : events.isAtNewest ? STATES[events.state] : "Not at the newest event";
+  const isReading = events.isLoading && !events.rows.length;
+  const state = isReading ? "Reading …" : !events.isFollowing ? "Paused" : events.isAtNewest ? STATES[events.state] : "Not at the newest event";
   const toggle = () => (events.isFollowing ? events.pause() : events.resume());
   const go = (/** @type {any} */ event) => {
     event.preventDefault();
@@ -86,7 +87,7 @@ function Bar({ events, isStream, jump, text, setText, shownCount }) {
     </form>
     <input type="search" aria-label="Show only events whose text contains" placeholder="text in what is shown" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} />
     <span role="status" class="state">${state}</span>
-    <span class="faint">${text ? `${count(shownCount)} of ${counted(events.rows.length, "event")} here` : counted(events.rows.length, "event")}</span>
+    <span class="faint">${isReading ? "" : text ? `${count(shownCount)} of ${counted(events.rows.length, "event")} here` : counted(events.rows.length, "event")}</span>
   </div>`;
 }
 

@@ -12,7 +12,7 @@ import { bytes, enumWord } from "../parts/words.js";
 
 /** @typedef {{ type: string, version: number, compatibility: string, registeredAt: string, byteCount: number, hasUpcaster: boolean }} Version */
 
-const COMPATIBILITIES = /** @type {[string, string][]} */ ([["COMPATIBILITY_BACKWARD", "backward: it takes what the last version takes"], ["COMPATIBILITY_FORWARD", "forward: the last version takes what it takes"], ["COMPATIBILITY_FULL", "full: both"], ["COMPATIBILITY_NONE", "none: nothing is compared"]]);
+const COMPATIBILITIES = /** @type {[string, string][]} */ ([["COMPATIBILITY_BACKWARD", "backward"], ["COMPATIBILITY_FORWARD", "forward"], ["COMPATIBILITY_FULL", "full"], ["COMPATIBILITY_NONE", "none"]]);
 
 /** @type {import("../parts/table.js").Column<Version>[]} */
 const COLUMNS = [
@@ -46,7 +46,8 @@ function Register({ reload }) {
   };
   const done = (/** @type {any} */ answer) => (answer.alreadyRegistered ? `Version ${answer.version.version} was this already.` : `Version ${answer.version.version} holds from now on.`);
   return html`<${Form} label="Register" act=${act} done=${done}>
-    <div class="columns"><${Input} name="type" label="Type" required=${true} placeholder="submitted" /><${Input} name="version" label="Version" type="number" min="1" placeholder="the next" /><${Select} name="compatibility" label="Compared with the last version" of=${COMPATIBILITIES} /></div>
+    <div class="columns"><${Input} name="type" label="Type" required=${true} placeholder="submitted" /><${Input} name="version" label="Version" type="number" min="1" placeholder="the next" /></div>
+    <${Select} name="compatibility" label="Compared with the last version" of=${COMPATIBILITIES} hint="Backward: it takes what the last version takes. Forward: the last version takes what it takes. Full: both. None: nothing is compared." />
     <${Field} label="JSON Schema"><textarea name="schema" rows="8" spellcheck=${false}>${'{\n  "type": "object",\n  "required": []\n}'}</textarea><//>
   <//>`;
 }

@@ -39,7 +39,7 @@ export function modelOf({ simulation }) {
 const COLUMNS = [
   { title: "Model", cell: (job) => html`<a href=${to(["jobs", job.jobId])}>${modelOf(job)}</a>` },
   { title: "State", cell: (job) => html`<${State} job=${job} />` },
-  { title: "Steps", cell: (job) => html`<progress max="1" value=${share(job)} aria-label="Steps taken"></progress> ${count(job.progress.stepsDone)} of ${count(job.steps)}` },
+  { title: "Steps", cell: (job) => html`<progress max="1" value=${share(job)} aria-label="Steps taken"></progress> <span class="whole">${count(job.progress.stepsDone)} of ${count(job.steps)}</span>` },
   { title: "Left", isNumber: true, cell: ({ progress }) => (progress.leftS ? duration(1000 * progress.leftS) : "") },
   { title: "Lattice", cell: ({ latticeId }) => html`<a href=${to(["lattices", latticeId])}>show it</a>` },
   { title: "Started", cell: ({ startedAt }) => html`<${Time} at=${startedAt} />` },

@@ -153,6 +153,7 @@ function Draw({ drawing, setDrawing, most }) {
     paint(picture, { row, column }, tool === "block");
     redraw((last) => last + 1);
   };
+  const hint = { block: "Draw the sites that are blocked, then create it.", free: "Erase blocked sites.", pan: "Drag to move." }[tool];
   return html`<div>
     <div class="tools">
       <button type="button" class="second" aria-pressed=${tool === "block"} onClick=${() => setTool("block")}>Block</button>
@@ -162,8 +163,9 @@ function Draw({ drawing, setDrawing, most }) {
       <label>Rows <input type="number" min="1" max=${most.drawn} value=${rows} onChange=${(/** @type {any} */ event) => resize(length(event), columns)} /></label>
       <label>Columns <input type="number" min="1" max=${most.drawn} value=${columns} onChange=${(/** @type {any} */ event) => resize(rows, length(event))} /></label>
       <span role="status">${counted(bitmap.blockedCount, "site")} blocked</span>
+      <span class="faint">${hint}</span>
     </div>
     <${Board} rows=${rows} columns=${columns} layers=${layers} isPanning=${tool === "pan"} pressed=${press} label=${`A grid of ${rows} rows and ${columns} columns to draw on`} />
-    <p class="hint">Draw with the pointer, or with the arrows and Enter. The wheel zooms.</p>
+    <p class="hint">With the pointer, or with the arrows and Enter. The wheel zooms.</p>
   </div>`;
 }

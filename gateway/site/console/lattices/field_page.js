@@ -46,7 +46,7 @@ function Undo({ path, latticeId, revision, changed }) {
   });
   return html`<div class="actions">
       <button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("undo")}>Undo the last change</button>
-      <button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("redo")}>Do it again</button>
+      <button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("redo")}>Redo the change</button>
       <a href=${to(["lattices", latticeId, "history"])}>History</a>
       <span role="status">${action.outcome}</span>
     </div>

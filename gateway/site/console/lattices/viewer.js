@@ -77,6 +77,7 @@ function Viewer({ lattice, field, reload }) {
     } else editing.set(place, tool === "block");
   };
   const all = { row: 0, column: 0, rows, columns };
+  const isReading = !blocked.data && blocked.isLoading;
   const drawn = editing.picture && (editing.isChanged || !style.field) ? { ...editing.picture, area: all } : base.data;
   const layers = [drawn, overlay.layer].filter((layer) => layer !== null && layer !== undefined);
   const lines = useMemo(() => (path.found?.path.found && ends.start ? linesIn(slice, shape, ends.start, path.found.path) : []), [path.found, slice]);
@@ -91,7 +92,7 @@ function Viewer({ lattice, field, reload }) {
     <//>
     <div class="viewer">
       <div>
-        <${Tools} tool=${tool} setTool=${setTool} mayEdit=${may("lattices.write") && editing.isPossible} clear=${() => setEnds({ start: null, goal: null })} hasEnds=${Boolean(ends.start || ends.goal)} />
+        <${Tools} tool=${tool} setTool=${setTool} mayEdit=${may("lattices.write") && (editing.isPossible || isReading)} isReading=${isReading} clear=${() => setEnds({ start: null, goal: null })} hasEnds=${Boolean(ends.start || ends.goal)} />
         <${Board} rows=${rows} columns=${columns} layers=${layers} lines=${lines} marks=${marks} isPanning=${tool === "pan"} pointed=${setPointed} pressed=${press} seen=${seen} label=${`${title}, ${rows} rows and ${columns} columns of it`} />
         <${Cursor} lattice=${lattice} shape=${shape} slice=${slice} place=${pointed} field=${fields.data?.find((one) => one.name === style.field) ?? null} blocked=${editing.bitmap ?? blocked.data ?? null} />
         ${editing.isChanged && html`<${Save} lattice=${lattice} shape=${shape} editing=${editing} original=${blocked.data ?? null} changed=${changed} />`}
@@ -120,11 +121,12 @@ function Viewer({ lattice, field, reload }) {
     </div>`;
 }
 
-/** @param {{ tool: string, setTool: (tool: string) => void, mayEdit: boolean, clear: () => void, hasEnds: boolean }} props */
-function Tools({ tool, setTool, mayEdit, clear, hasEnds }) {
-  const shown = TOOLS.filter(([name]) => mayEdit || (name !== "block" && name !== "free"));
+/** @param {{ tool: string, setTool: (tool: string) => void, mayEdit: boolean, isReading: boolean, clear: () => void, hasEnds: boolean }} props */
+function Tools({ tool, setTool, mayEdit, isReading, clear, hasEnds }) {
+  const isEditor = (/** @type {string} */ name) => name === "block" || name === "free";
+  const shown = TOOLS.filter(([name]) => mayEdit || !isEditor(name));
   const hint = { start: "Click the site where the path begins.", goal: "Click the site where it ends.", block: "Draw blocked sites, then save them.", free: "Erase blocked sites, then save.", pan: "Drag to move, use the wheel to zoom." }[tool];
-  return html`<div class="tools">${shown.map(([name, text]) => html`<button type="button" class="second" aria-pressed=${tool === name} onClick=${() => setTool(name)}>${text}</button>`)}${hasEnds && html`<button type="button" class="quiet" onClick=${clear}>Clear the path</button>`}<span class="faint">${hint}</span></div>`;
+  return html`<div class="tools">${shown.map(([name, text]) => html`<button type="button" class="second" aria-pressed=${tool === name} disabled=${isReading && isEditor(name)} onClick=${() => setTool(name)}>${text}</button>`)}${hasEnds && html`<button type="button" class="quiet" onClick=${clear}>Clear the path</button>`}<span class="faint" role="status">${isReading ? "Reading which sites are blocked …" : hint}</span></div>`;
 }
 
 /**
@@ -315,7 +317,7 @@ function Turn({ latticeId, changed }) {
   });
   return html`<section><h2>Blocked sites</h2>
     <p class="hint">Choose Block or Erase above to draw on this lattice. Each change is kept, and may be undone.</p>
-    <div class="actions"><button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("undo")}>Undo the last change</button><button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("redo")}>Do it again</button></div>
+    <div class="actions"><button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("undo")}>Undo the last change</button><button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("redo")}>Redo the change</button></div>
     <p class="hint" role="status">${action.outcome}</p>
     <${Failure} error=${action.error} />
   </section>`;

@@ -1,6 +1,7 @@
 // Small things that every page has: times, links, failures, buttons that copy, and empty states.
 
 import { copyText } from "../../shared/copying.js";
+import { wordsIn } from "../../shared/naming.js";
 import { CallFailed } from "../calls/api.js";
 import { html, useEffect, useState } from "./html.js";
 import { localTime, utcTime } from "./words.js";
@@ -68,6 +69,12 @@ export const Head = ({ title, lead, children }) => html`<div class="head"><div><
  * @param {{ of: [name: string, value: Children][] }} props
  */
 export const Facts = ({ of }) => html`<dl class="facts">${of.filter(([, value]) => value !== undefined && value !== "").map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+
+/**
+ * A name that goes on in the next line where one of its words ends.
+ * @param {{ of: string }} props
+ */
+export const Name = ({ of }) => wordsIn(of).map((word, index) => html`${index > 0 && html`<wbr />`}${word}`);
 
 /** @param {{ kind: string, children?: Children }} props */
 export const Badge = ({ kind, children }) => html`<span class=${`badge ${kind}`}>${children}</span>`;

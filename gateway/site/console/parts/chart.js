@@ -1,6 +1,7 @@
 // Lines over time, drawn by uPlot: loaded when the first chart is shown.
 
 import { html, useEffect, useRef } from "./html.js";
+import { clockTime } from "./words.js";
 
 /** @typedef {import("../vendor/uplot.js").default} Plot */
 /**
@@ -9,6 +10,7 @@ import { html, useEffect, useRef } from "./html.js";
 
 const HEIGHT = 180;
 const SPAN_S_MIN = 60;
+const CLOCK_PX = 84;
 const COLORS = ["--chart-1", "--chart-2", "--chart-3", "--chart-4"];
 
 /**
@@ -75,6 +77,12 @@ function atLeastAMinute(_plot, low, high) {
   return [Math.min(low || end, end - SPAN_S_MIN), end];
 }
 
+/**
+ * @param {unknown} _plot
+ * @param {number[]} times
+ */
+const clockTimes = (_plot, times) => times.map(clockTime);
+
 /** @returns {Promise<typeof import("../vendor/uplot.js").default>} */
 async function load() {
   if (!document.querySelector("link[href$='uplot.css']")) {
@@ -99,9 +107,9 @@ function options(place, names, unit, isTime) {
     cursor: { y: false },
     legend: { live: true },
     scales: { x: { time: isTime, ...(isTime ? { range: atLeastAMinute } : {}) }, y: { range: withZero } },
-    axes: [axis, { ...axis, size: 64 }],
+    axes: [isTime ? { ...axis, space: CLOCK_PX, values: clockTimes } : axis, { ...axis, size: 64 }],
     series: [
-      {},
+      isTime ? { label: "Time", value: (/** @type {unknown} */ _plot, /** @type {number | null} */ at) => (at ? clockTime(at) : "–") } : {},
       ...names.map((label, index) => ({
         label: unit ? `${label}, ${unit}` : label,
         stroke: color(COLORS[index % COLORS.length]),

@@ -4,7 +4,9 @@ const grouped = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const precise = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
-const brief = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+/* As wide as a column of the log. */
+const brief = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "short" });
+const daytime = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 const SPANS = /** @type {[number, string][]} */ ([[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]);
 
@@ -55,6 +57,12 @@ export const computedIn = (nanoseconds) => duration(Number(nanoseconds) / 1e6);
  * @param {string | number} at
  */
 export const localTime = (at) => clock.format(new Date(at));
+
+/**
+ * The time of a day.
+ * @param {number} seconds since 1970
+ */
+export const clockTime = (seconds) => daytime.format(new Date(1000 * seconds));
 
 /**
  * As short as it may be: of today the time alone.

@@ -1,7 +1,7 @@
 // What the processes of this girih were told when they started, without what is secret.
 
 import { get } from "../calls/api.js";
-import { Badge, Empty, Failure, Head, Loading } from "../parts/basics.js";
+import { Badge, Empty, Failure, Head, Loading, Name } from "../parts/basics.js";
 import { Field } from "../parts/forms.js";
 import { html, useState } from "../parts/html.js";
 import { useLoad } from "../parts/load.js";
@@ -32,7 +32,7 @@ function Told({ told: { process, settings }, isShown }) {
 
 /** @type {import("../parts/table.js").Column<Setting>[]} */
 const COLUMNS = [
-  { title: "Variable", cell: ({ variable }) => html`<code>${variable}</code>` },
-  { title: "Value", cell: ({ value, isSecret, isDefault }) => (isSecret ? html`<span class="faint">${isDefault ? "not set" : "a secret"}</span>` : value || html`<span class="faint">unset</span>`) },
+  { title: "Variable", cell: ({ variable }) => html`<code><${Name} of=${variable} /></code>` },
+  { title: "Value", cell: ({ value, isSecret, isDefault }) => (isSecret ? html`<span class="faint">${isDefault ? "not set" : "a secret"}</span>` : value ? html`<${Name} of=${value} />` : html`<span class="faint">unset</span>`) },
   { title: "", cell: ({ isDefault }) => (isDefault ? html`<span class="faint">by default</span>` : html`<${Badge} kind="plain">set<//>`) },
 ];
