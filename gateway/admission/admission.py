@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.accounts.ports import SecurityEvents
 from gateway.accounts.secrets.credentials import KEY_PREFIX
-from gateway.accounts.tickets.ticket import Target
+from gateway.accounts.tickets.ticket import QUERY_PARAMETER, Target
 from gateway.accounts.tickets.tickets import OpenedStream
 from gateway.admission.limits import Limits, RateStatus
 from gateway.admission.tickets import BrowserCookie, PresentedTicket, take_ticket
@@ -22,7 +22,7 @@ from gateway.http.caller import Proxies, enter_address
 from gateway.http.errors import HttpError
 from gateway.http.exchange import Headers, HttpExchange
 from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier
-from services.plumbing.errors import ServiceError, Unavailable
+from services.plumbing.errors import InvalidInput, ServiceError, Unavailable
 from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize
 
 AUTHORIZATION: Final = b"authorization"
@@ -138,8 +138,10 @@ class Admission:
     async def _proof(self, exchange: HttpExchange, *, takes_ticket: bool) -> tuple[str, Headers]:
         """The access token that a request brings, or that what it brings stands for; and what
         the answer carries for it, whichever it is."""
-        if takes_ticket and AUTHORIZATION not in exchange.headers:
+        if takes_ticket:
             ticket = take_ticket(exchange)
+            if ticket is not None and AUTHORIZATION in exchange.headers:
+                raise _two_proofs()
             if ticket is not None:
                 return await self._open_stream(ticket)
         token = _token(exchange)
@@ -183,6 +185,11 @@ class Admission:
             route=exchange.route,
             address=exchange.address,
         )
+
+
+def _two_proofs() -> HttpError:
+    words = "must not stand beside the header Authorization"
+    return errors.from_service_error(InvalidInput.of(QUERY_PARAMETER, words))
 
 
 def _token(exchange: HttpExchange) -> str:

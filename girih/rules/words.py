@@ -112,7 +112,13 @@ def _string_words(rules: FieldRules, _field: FieldDescriptor) -> str:
     length = _span(_most(string, "min_len"), _most(string, "max_len"), " characters")
     size = _span(_most(string, "min_bytes"), _most(string, "max_bytes"), " bytes")
     form = string.pattern_words or (string.pattern and f"of the form {string.pattern}")
-    return ", ".join(filter(None, [" ".join(filter(None, [length, form])), size]))
+    # "1 to 100 characters of a-z", but "at most 255 characters, a name without -".
+    joint = " " if form.startswith(_OF_CHARACTERS) else ", "
+    return ", ".join(filter(None, [joint.join(filter(None, [length, form])), size]))
+
+
+_OF_CHARACTERS = ("of ", "that ", "with ", "without ")
+"""How words begin that say which characters, behind how many."""
 
 
 def _bytes_words(rules: FieldRules, _field: FieldDescriptor) -> str:

@@ -4,7 +4,7 @@ groups do with it is tried in `tests/contract`."""
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -21,12 +21,14 @@ from girih.client import (
     LeaseLost,
     NewEvent,
     Park,
+    RetryLater,
     RetryPolicy,
     Unavailable,
     current_context,
 )
 from girih.client.blocking.consuming import BlockingMessage
 from girih.client.errors import Refusal
+from girih.client.groups.consuming import AsyncMessage
 from girih.client.groups.in_flight import InFlight
 from girih.client.groups.messages import duration
 from girih.events.v1 import groups_pb2 as pb
@@ -146,6 +148,70 @@ def test_threads_handle_side_by_side(girih: Client) -> None:
     assert contexts == ["c-1"] * 3
     assert [one.reason for one in girih.groups.parked("g")] == ["no"]
     assert [lane.held_count for lane in girih.groups.get("g").lanes if lane.held_count] == []
+
+
+class WordlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+def exits() -> None:
+    raise SystemExit
+
+
+def comes_again_too_late() -> None:
+    raise RetryLater(delay=1e9)
+
+
+def parks_an_error() -> None:
+    raise Park(ValueError("no"))
+
+
+def fails_without_words() -> None:
+    raise WordlessError
+
+
+FAILING = [comes_again_too_late, parks_an_error, fails_without_words]
+
+
+@pytest.mark.parametrize("fail", [*FAILING, exits], ids=lambda fail: fail.__name__)
+def test_a_message_is_settled_however_a_handler_of_a_thread_fails(
+    girih: Client, fail: Callable[[], None]
+) -> None:
+    girih.append(happened("a"))
+    consumer = girih.consume("g")
+
+    def handle(_message: BlockingMessage) -> None:
+        consumer.close()
+        fail()
+
+    consumer.handle(handle)
+
+    held = sum(lane.held_count for lane in girih.groups.get("g").lanes)
+    assert held + len(list(girih.groups.parked("g"))) == 1
+
+
+@pytest.mark.parametrize("fail", [*FAILING, cancelled], ids=lambda fail: fail.__name__)
+async def test_a_message_is_settled_however_a_handler_fails(
+    server: MemoryServer, fail: Callable[[], None]
+) -> None:
+    async with server.async_client(retry=RETRY) as girih:
+        await girih.groups.create("g")
+        await girih.append(happened("a"))
+        consumer = girih.consume("g")
+
+        async def handle(_message: AsyncMessage) -> None:
+            consumer.close()
+            fail()
+
+        await consumer.handle(handle)
+
+        held = sum(lane.held_count for lane in (await girih.groups.get("g")).lanes)
+        assert held + len([one async for one in girih.groups.parked("g")]) == 1
 
 
 def test_another_thread_ends_a_loop_that_waits(girih: Client) -> None:

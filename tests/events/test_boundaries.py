@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from girih.ids import RULES_STREAM, Position, StreamName, TenantId
+from girih.ids import RULES_STREAM, Position, Revision, StreamName, TenantId
 from services.events import record
 from services.events.appending import boundaries
 from services.events.appending.committer import Committer, CommitterLimits
@@ -14,6 +15,7 @@ from services.events.domain import LogState, NewEvent, NoMatch, Outcome, Precond
 from services.events.errors import (
     BeyondEnd,
     EventIdReused,
+    LogReplaced,
     PreconditionFailed,
     PreconditionTooCostly,
 )
@@ -387,3 +389,18 @@ def test_recent_events_are_forgotten_with_their_incarnation() -> None:
     remembered.learn(LogState(Position(9), {}, "after"))
 
     assert recent.since is None
+
+
+async def test_an_incarnation_is_asked_for_once_however_many_were_decided_in_it(
+    replica: Replica,
+) -> None:
+    decided_in = [replace(no_match(str(number), after=1), read_in="x") for number in range(32)]
+    filled = Precondition(StreamName("filler"), Revision(0), read_in="x")
+    await replica.fill(1)
+
+    (outcome,) = await replica.append(Proposal([new_event()], [filled, *decided_in]))
+
+    assert isinstance(outcome, LogReplaced)
+    # Once each time that it is decided: it is decided again before it is refused.
+    assert 1 <= replica.calls.count("shared") < len(decided_in)
+    assert "position" not in replica.calls

@@ -127,3 +127,6 @@ async def test_who_sends_a_token_needs_no_ticket_and_may_not_send_one(gateway: G
     answer = await gateway.client.get(f"{COUNT}&ticket=good")
 
     assert answer.status_code == 400
+    [violation] = answer.json()["error"]["details"]["violations"]
+    assert violation["field"] == "ticket"
+    assert violation["description"] == "must not stand beside the header Authorization"

@@ -442,3 +442,8 @@ async def test_a_slow_statement_is_told_by_its_name_and_nothing_of_its_values(
     assert line["statement"] == "other"
     assert line["duration_ms"] > 0
     assert "secret" not in log.text()
+
+
+def test_a_statement_that_is_not_there_is_no_fault_of_the_database() -> None:
+    with pytest.raises(RuntimeError), translate():
+        load("services.plumbing.postgres.statements", "select_nothing_at_all")

@@ -51,6 +51,12 @@ def test_a_message_that_keeps_all_rules_is_let_through() -> None:
     validation.check(event(id=UUID.lower(), tags=["a", "b"], metadata={"k": "v"}))
 
 
+def test_how_long_a_text_may_be_is_told_apart_from_what_it_must_be() -> None:
+    category = MESSAGES["girih.events.v1.Query"].fields_by_name["category"]
+
+    assert rules.words_of(category).startswith("must be at most 255 characters, a name without -")
+
+
 @pytest.mark.parametrize(
     ("changed", "path", "words"),
     [

@@ -93,11 +93,11 @@ class Consumer:
     ) -> None:
         if not self._may_begin(message):
             return
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             with bind_context(handling.context_of(message)):
                 handler(message)
-        except Exception as raised:  # noqa: BLE001 - it is told to the group
+        except BaseException as raised:  # noqa: BLE001 - it is told to the group: a thread cannot exit
             error = raised
         handling.settle(message, error)
 

@@ -120,10 +120,15 @@ class AsyncConsumer:
     ) -> None:
         if not await self._may_begin(message):
             return
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             with bind_context(handling.context_of(message)):
                 await handler(message)
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            error = cancelled  # of something that the handler waited for
         except Exception as raised:  # noqa: BLE001 - it is told to the group
             error = raised
         handling.settle(message, error)

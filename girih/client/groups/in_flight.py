@@ -74,8 +74,7 @@ class Message(Generic[O]):
         Holds back the events of its stream, or of its key, and no others. The group may park it
         after so many attempts, with `reason`. Raises ValueError for more than 30 days.
         """
-        if not 0.0 <= delay <= _DELAY_S_MAX:
-            raise ValueError("delay must be from 0 to 30 days, in seconds")
+        check_delay(delay)
         request = pb.RetryLater(
             lane=self.lane,
             token=self.token,
@@ -94,6 +93,12 @@ class Message(Generic[O]):
             reason=_sendable(reason),
         )
         return self._in_flight.say(self, pb.ConsumeRequest(park=request))
+
+
+def check_delay(delay: float) -> None:
+    """Raises ValueError for what is longer than a group waits with a message."""
+    if not 0.0 <= delay <= _DELAY_S_MAX:
+        raise ValueError("delay must be from 0 to 30 days, in seconds")
 
 
 def _sendable(reason: str) -> str:

@@ -68,12 +68,7 @@ class Boundaries:
 
         Raises what reading raises.
         """
-        proposals = [
-            await _with_shared(log, proposal, state.incarnation)
-            if proposal.preconditions
-            else proposal
-            for proposal in proposals
-        ]
+        proposals = await _with_shared(log, proposals, state.incarnation)
         asks = [bool(proposal.preconditions and proposal.no_matches()) for proposal in proposals]
         if any(asks):
             self._recent.use()
@@ -162,26 +157,45 @@ class Boundaries:
         return since is not None and looked_at >= since
 
 
-async def _with_shared(log: LogReader, proposal: Proposal, incarnation: str) -> Proposal:
-    """`proposal` with what the log holds of the incarnations that it was decided in."""
-    if not any(one.is_of_another(incarnation) for one in proposal.preconditions):
-        return proposal
-    return replace(
-        proposal,
-        preconditions=[
-            await _shared(log, one, incarnation) if one.is_of_another(incarnation) else one
-            for one in proposal.preconditions
-        ],
-    )
+async def _with_shared(
+    log: LogReader, proposals: Sequence[Proposal], incarnation: str
+) -> Sequence[Proposal]:
+    """`proposals` with what the log holds of the incarnations that they were decided in.
+
+    Each of these is asked for once, however many preconditions name it: all others of the log
+    wait meanwhile.
+    """
+    others = {
+        one.read_in
+        for proposal in proposals
+        for one in proposal.preconditions
+        if one.is_of_another(incarnation)
+    }
+    if not others:
+        return proposals
+    shared = {
+        other: SharedUpto(await log.shared_position(other) or NO_POSITION, incarnation)
+        for other in others
+    }
+    return [
+        replace(
+            proposal,
+            preconditions=[
+                await _shared(log, one, shared[one.read_in]) if one.read_in in shared else one
+                for one in proposal.preconditions
+            ],
+        )
+        for proposal in proposals
+    ]
 
 
 async def _shared(
-    log: LogReader, wanted: Precondition | NoMatch, incarnation: str
+    log: LogReader, wanted: Precondition | NoMatch, shared: SharedUpto
 ) -> Precondition | NoMatch:
-    upto = await log.shared_position(wanted.read_in)
-    shared = SharedUpto(upto or NO_POSITION, incarnation)
     if isinstance(wanted, NoMatch):
         return replace(wanted, shared=shared)
     assert not isinstance(wanted.expected, StreamState)
-    position = await log.position_of(wanted.stream, wanted.expected)
+    # Of a log with which nothing is shared no event can be the one that was read.
+    is_any = shared.position > NO_POSITION
+    position = await log.position_of(wanted.stream, wanted.expected) if is_any else None
     return replace(wanted, position=position, shared=shared)

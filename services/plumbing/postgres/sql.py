@@ -14,8 +14,15 @@ _names: dict[str, str] = {}
 
 @cache
 def load(package: str, name: str) -> str:
-    """The statement in `name`.sql of `package`, which is a dotted name."""
-    text = files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    """The statement in `name`.sql of `package`, which is a dotted name.
+
+    Raises RuntimeError when the file is not there: that is no fault of the database, which is
+    what errors of the system mean to whoever asks for a statement.
+    """
+    try:
+        text = files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    except OSError as error:
+        raise RuntimeError(f"the statement {name} of {package} cannot be read: {error}") from None
     _names[text] = name
     return text
 
