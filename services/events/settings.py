@@ -33,7 +33,7 @@ class Settings(ServerSettings, MigratingSettings):
     """The port of the metrics; 0 lets the system choose one, which the log tells."""
     concurrent_rpc_count_max: int = Field(default=4_000, ge=1, le=1_000_000)
     """Calls served at once; a call that follows a log is one for as long as it does. Further
-    ones are refused."""
+    ones are refused. One tenant may have so many that as many stay free for others."""
     command_timeout_s: float = Field(default=10.0, gt=0, le=3_600)
     """How long the process waits for an answer to one statement, in seconds. Longer than the
     database works on one, so that a slow statement ends with a known outcome."""

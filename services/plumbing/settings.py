@@ -302,8 +302,9 @@ class ServerSettings(PeerSettings):
     """The largest message taken or sent, in bytes. At least the most that the contract lets an
     rpc take, which bounds each."""
     concurrent_rpc_count_max: int = Field(default=6_000, ge=1, le=1_000_000)
-    """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED. Each may send
-    16 KiB of a message before there is room for it."""
+    """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED. One tenant may have
+    so many that as many stay free for others. Each may send 16 KiB of a message before there is
+    room for it."""
     requests_mib: int = Field(default=256, ge=32, le=65_536)
     """What the requests being received and served may hold together, in MiB. Calls wait for
     room up to five seconds before they are told to retry. A tenant may hold as much as stays

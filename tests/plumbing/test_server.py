@@ -241,6 +241,27 @@ async def test_more_calls_than_allowed_at_once_are_refused(
     assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_FULL")
 
 
+async def test_the_calls_of_one_tenant_leave_places_for_others(
+    make_settings: MakeSettings, authority: Authority, log: Log
+) -> None:
+    settings = make_settings(concurrent_rpc_count_max=4)
+    async with serving(settings, Knots()) as served:
+        waiting = [served.client.start("Unary", "wait") for _ in range(2)]
+        await until(lambda: len(served.knots.seen.calls) == 2)
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.client.ask("Unary", "ok")
+        other = authority.metadata("another", aud=[DOMAIN])
+        answer = await served.client.ask("Unary", "ok", metadata=other)
+        for call in waiting:
+            call.cancel()
+        await until(served.knots.seen.cancelled.is_set)
+        again = await served.client.ask("Unary", "ok")
+
+    assert from_rpc_error(caught.value).reason == "SERVER_FULL"
+    assert answer.values == again.values == ["ok"]
+
+
 async def reflect(served: Served, version: str, **request: str) -> Any:
     """What the server answers to one question. The messages of both versions are alike."""
     call: Any = served.channel.stream_stream(

@@ -26,6 +26,7 @@ from services.plumbing.auth.tokens import (
     Verifier,
     expired,
 )
+from services.plumbing.budget import Budget
 from services.plumbing.correlation import (
     CAUSATION_KEY,
     CORRELATION_KEY,
@@ -120,15 +121,16 @@ class Chain:
         memory: RequestMemory,
         call_count_max: int,
     ) -> None:
-        """Calls beyond `call_count_max` at a time are refused, as is what `memory` refuses."""
+        """Calls beyond `call_count_max` at a time are refused, and those of one tenant beyond its
+        share of them; as is what `memory` refuses.
+        """
         self._domain = domain
         self._verifier = verifier
         self._refused = metrics.refused
         self._details_of = details_of
         self._stopping = stopping
         self._memory = memory
-        self._call_count_max = call_count_max
-        self._call_count = 0
+        self._calls = Budget(call_count_max)
 
     def wrap(self, rpc: Rpc) -> RpcHandler:
         """The handler as gRPC wants it, with everything around it."""
@@ -141,9 +143,11 @@ class Chain:
             requests = Requests(
                 context, self._memory, call.tenant, rpc.deserialize, rpc.request_bytes_max
             )
-            self._call_count += 1
+            owner = call.tenant or _host(context.peer())
+            has_place = False
             try:
-                self._admit(rpc, call, refusal)
+                has_place = self._calls.take_now(1, owner) is not None
+                self._admit(rpc, call, refusal, has_place=has_place)
                 await _send_correlation(rpc, context, call)
                 response = await _in_time(run(requests, context), rpc, call)
             except BaseException as error:
@@ -163,17 +167,22 @@ class Chain:
                 _finish(rpc, call, started_s, _OK, span)
                 return response
             finally:
-                self._call_count -= 1
+                if has_place:
+                    self._calls.give_back(1, owner)
                 requests.close()
             # Not within `except`: the abort would carry the error, and that the request.
             return await _abort(context, outcome.status, call)
 
         return _method_handler(rpc, serve)
 
-    def _admit(self, rpc: Rpc, call: Call, refusal: TokenRefused | None) -> None:
+    def _admit(
+        self, rpc: Rpc, call: Call, refusal: TokenRefused | None, *, has_place: bool
+    ) -> None:
         """Before anything of the request is read."""
-        if self._call_count > self._call_count_max:
-            raise ServerFull("as many calls are being served as this process takes")
+        if not has_place:
+            raise ServerFull(
+                "as many calls are being served as this process takes, or as it takes of one tenant"
+            )
         if refusal is not None:
             raise refusal
         authorize(call.principal, rpc.scope)
@@ -278,6 +287,11 @@ class Chain:
         _log.error("a call failed unexpectedly", exc_info=error)
         status = grpc_errors.internal_status(self._domain)
         return _Outcome(status.code, grpc_errors.INTERNAL_REASON, status)
+
+
+def _host(peer: str) -> str:
+    """Where who calls in no tenant's name is, without the port: `ipv4:192.0.2.7`."""
+    return peer.rpartition(":")[0]
 
 
 async def _send_correlation(rpc: Rpc, context: Context, call: Call) -> None:
