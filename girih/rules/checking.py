@@ -1,12 +1,13 @@
 """Whether a message keeps the rules of its contract, compiled once per message type.
 
 `MessageCheck.holds` is for every message: its predicates are methods of C wherever they can
-be, and no path is built. `examine` is for those that do not hold: it names every bad field.
+be, and no path is built. `all_hold` is for many at once, field by field: what is equal is looked
+at once. `examine` is for those that do not hold: it names every bad field.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from keyword import iskeyword
@@ -31,6 +32,8 @@ from girih.rules.words import (
 
 Predicate = Callable[[Any], object]
 """Whether a value is as it must be, as what is true or false."""
+Predicates = Callable[[Iterable[Any]], object]
+"""The same of several values: whether each is."""
 Examine = Callable[[Any, str, Violations], None]
 """Adds what is wrong with a value at a path, which ends where the value is."""
 
@@ -78,10 +81,13 @@ class MessageCheck:
 
     def __init__(self) -> None:
         self._terms: list[str] = []
+        self._terms_of_all: list[str] = []
         self._names: dict[str, Predicate] = {}
         self._examines: list[Examine] = []
         self.holds: Predicate = _holds_always
         """Tells whether a message of this type keeps all rules."""
+        self.all_hold: Predicate = _holds_always
+        """Tells whether each message of a sequence does. Takes half as long as to ask for each."""
         self.is_empty = False
         """Every message keeps them. Known once it is complete."""
 
@@ -93,11 +99,17 @@ class MessageCheck:
         shortcut = f"not (value := {read}) or {predicate}(value)"
         self._terms.append(f"({shortcut})" if may_be_empty else f"{predicate}({read})")
         get, examine = attrgetter(name), value.examine
+        values = f"map({self._named(get)}, messages)"
+        if may_be_empty:
+            values = f"filter(None, {values})"
+        self._terms_of_all.append(f"{self._named(value.all_hold)}({values})")
         self._examines.append(lambda m, path, bad: examine(get(m), path + name, bad))
 
     def add(self, holds: Predicate, examine: Examine) -> None:
         """One more rule, of the message itself."""
-        self._terms.append(f"{self._named(holds)}(message)")
+        predicate = self._named(holds)
+        self._terms.append(f"{predicate}(message)")
+        self._terms_of_all.append(f"all(map({predicate}, messages))")
         self._examines.append(examine)
 
     def examine(self, message: Any, path: str, violations: Violations) -> None:  # noqa: ANN401
@@ -107,17 +119,19 @@ class MessageCheck:
                 return
             examine(message, path, violations)
 
-    def _named(self, holds: Predicate) -> str:
-        name = f"holds_{len(self._names)}"
-        self._names[name] = holds
+    def _named(self, function: Predicate) -> str:
+        name = f"function_{len(self._names)}"
+        self._names[name] = function
         return name
 
     def complete(self) -> None:
         """Make one function of all rules, as a loop over them takes twice as long."""
         self.is_empty = not self._terms
         if self._terms:
-            source = f"lambda message: {' and '.join(self._terms)}"
-            self.holds = eval(source, self._names)  # noqa: S307 - of names of fields alone
+            one = f"lambda message: {' and '.join(self._terms)}"
+            self.holds = eval(one, self._names)  # noqa: S307 - of names of fields alone
+            each = f"lambda messages: {' and '.join(self._terms_of_all)}"
+            self.all_hold = eval(each, self._names)  # noqa: S307 - the same
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,7 @@ class _Value:
     """What a single value must be: a field's, an item's, a key's."""
 
     holds: Predicate
+    all_hold: Predicates
     examine: Examine
     default: object
 
@@ -207,17 +222,29 @@ def _single(
         nested = _compiled(field.message_type, known)
         if nested.is_empty:
             return None
-        return _Value(_holds_nested(nested), _examine_nested(nested), default=None)
+        holds_nested = _holds_nested(nested)
+        return _Value(holds_nested, _each(holds_nested), _examine_nested(nested), default=None)
     predicates = list(_predicates(field, rules))
     if not predicates:
         return None
     holds, words = _all_of(predicates), value_words(field, rules)
+    form = _form_of(rules.string)
+    all_hold = _all_of_form(form) if form and len(predicates) == 1 else _each_once(holds)
 
     def examine(value: object, path: str, violations: Violations) -> None:
         if not holds(value):
             violations.add(path, words)
 
-    return _Value(holds, examine, field.default_value)
+    return _Value(holds, all_hold, examine, field.default_value)
+
+
+def _each(holds: Predicate) -> Predicates:
+    return lambda values: all(map(holds, values))
+
+
+def _each_once(holds: Predicate) -> Predicates:
+    """Of values that can be in a set: in many messages the same recurs."""
+    return lambda values: all(map(holds, set(values)))
 
 
 def _holds_nested(nested: MessageCheck) -> Predicate:
@@ -261,7 +288,7 @@ def _list(
         if is_unique:
             _examine_repeated(items, path, violations)
 
-    return _Value(holds, examine, default=())
+    return _Value(holds, _each(holds), examine, default=())
 
 
 def _examine_items(item: _Value, items: Sequence[Any], path: str, violations: Violations) -> None:
@@ -309,7 +336,7 @@ def _map(field: FieldDescriptor, rules: FieldRules) -> _Value | None:
             elif value is not None and not value.holds(one):
                 value.examine(one, f"{path}[{name}]", violations)
 
-    return _Value(holds, examine, default={})
+    return _Value(holds, _each(holds), examine, default={})
 
 
 def _predicates(field: FieldDescriptor, rules: FieldRules) -> Iterator[Predicate]:
@@ -327,7 +354,9 @@ def _string_predicates(rules: options_pb2.StringRules, *, is_optional: bool) -> 
     """Length and pattern in one regular expression, which takes one call of C."""
     most = rules.max_len if rules.HasField("max_len") else None
     pattern = pattern_of(rules)
-    if rules.min_len or most is not None or pattern:
+    if form := _form_of(rules):
+        yield _of_form(form, is_optional=is_optional)
+    elif rules.min_len or most is not None or pattern:
         empty = r"\Z|" if is_optional else ""
         count = f"{{{rules.min_len},{'' if most is None else most}}}"
         match = re.compile(f"(?:{empty}{_whole(pattern, count)})").match
@@ -350,6 +379,49 @@ def _line(match: Predicate, least: int, most: int) -> Predicate:
         return (least <= len(text) <= most and text.isprintable()) or match(text)
 
     return holds
+
+
+def _form_of(rules: options_pb2.StringRules) -> bytes:
+    """Where texts of hex digits and hyphens have which, `0` for a digit, when that is all that is
+    said of them; else nothing.
+    """
+    pattern = pattern_of(rules)
+    if rules.min_len or rules.HasField("max_len") or not _is_of_digits(pattern):
+        return b""
+    parts = re.findall(r"\{(\d+)\}|(?<=\})(-)", pattern)
+    return b"".join(b"0" * int(count) if count else b"-" for count, _ in parts)
+
+
+_is_of_digits = re.compile(r"\^(?:\[0-9a-f\]\{\d+\}-?)+\$").fullmatch
+
+
+_HEX_DIGITS_AS_0 = bytes(
+    ord("0") if chr(byte) in "0123456789abcdef" else byte * (byte == ord("-"))
+    for byte in range(256)
+)
+
+
+def _of_form(form: bytes, *, is_optional: bool) -> Predicate:
+    """As its regular expression would tell, in half of the time."""
+
+    def holds(text: str) -> bool:
+        return text.encode().translate(_HEX_DIGITS_AS_0) == form or (is_optional and not text)
+
+    return holds
+
+
+def _all_of_form(form: bytes) -> Predicates:
+    """The same of several that are not empty, with one look at all."""
+    length = len(form)
+
+    def all_hold(values: Iterable[str]) -> bool:
+        texts = list(values)
+        together = "".join(texts).encode()
+        return set(map(len, texts)) <= {length} and together.translate(
+            _HEX_DIGITS_AS_0
+        ) == form * len(texts)
+
+    return all_hold
 
 
 _of_one_class = re.compile(r"\^(\[[^\]]+\])\*\$").fullmatch

@@ -22,10 +22,12 @@ def event_rules() -> MessageCheck:
 
 
 def check_event(
-    event: pb.Event, text: str, index: int, rules: MessageCheck, violations: Violations
+    event: pb.Event, text: str, index: int, rules: MessageCheck | None, violations: Violations
 ) -> None:
-    """`text` is its JSON. Takes a microsecond, and as long as it takes to parse the JSON."""
-    if not rules.holds(event):
+    """`text` is its JSON. `rules` are None when the event keeps them. Takes a microsecond, and as
+    long as it takes to parse the JSON.
+    """
+    if rules is not None and not rules.holds(event):
         rules.examine(event, f"events[{index}].", violations)
     if text or event.HasField("json"):
         if event.content_type:

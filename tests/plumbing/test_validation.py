@@ -221,6 +221,36 @@ def test_a_message_holds_exactly_when_nothing_is_wrong_with_it(message: Message)
     assert bool(compiled.holds(message)) == (not violations)
 
 
+@given(
+    st.sampled_from([*REQUESTS, events_pb2.Event.DESCRIPTOR]).flatmap(
+        lambda one: st.lists(messages(one), max_size=4)
+    )
+)
+def test_several_messages_hold_exactly_when_each_does(several: list[Message]) -> None:
+    for message in several[:1]:
+        compiled = checking.check_of(message.DESCRIPTOR)
+
+        assert bool(compiled.all_hold(several)) == all(map(compiled.holds, several))
+
+
+@given(st.lists(st.one_of(st.uuids().map(str), st.text("09af-AFg\u0661\u00b2", max_size=37))))
+def test_ids_hold_exactly_when_the_pattern_as_documented_matches(ids: list[str]) -> None:
+    pattern = rules.rules_of(events_pb2.Event.DESCRIPTOR.fields_by_name["id"]).string.pattern
+    matches = [not one or re.fullmatch(pattern[1:-1], one) is not None for one in ids]
+    events = [event(id=one) for one in ids]
+    compiled = checking.check_of(events_pb2.Event.DESCRIPTOR)
+
+    assert [bool(compiled.holds(one)) for one in events] == matches
+    assert bool(compiled.all_hold(events)) == all(matches)
+
+
+def test_two_ids_that_are_as_long_as_two_together_are_told_apart() -> None:
+    one = "00000000-0000-0000-0000-000000000000"
+    events = [event(id=one + "0"), event(id=one[1:])]
+
+    assert not checking.check_of(events_pb2.Event.DESCRIPTOR).all_hold(events)
+
+
 @given(st.text(st.characters(codec="utf-8")))
 def test_strings_hold_exactly_when_the_pattern_as_documented_matches(text: str) -> None:
     for field in (STREAM, events_pb2.Event.DESCRIPTOR.fields_by_name["type"]):
