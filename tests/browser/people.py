@@ -19,8 +19,6 @@ class Session(httpx.Auth):
     """Renews its tokens before they expire, as a page does: what shares a person goes on for longer
     than an access token lives."""
 
-    requires_response_body = True
-
     def __init__(self, url: str, tokens: dict[str, Any]) -> None:
         self._url = url
         self._adopt(tokens)
@@ -34,6 +32,8 @@ class Session(httpx.Auth):
             answer = yield httpx.Request(
                 "POST", f"{self._url}/auth/refresh", json={"refresh_token": self._refresh}
             )
+            # Of that alone: what else is asked for may be a stream that does not end.
+            answer.read()
             if answer.is_success:
                 self._adopt(answer.json())
         request.headers["authorization"] = f"Bearer {self._access}"

@@ -79,6 +79,20 @@ def test_a_simulation_is_started_once_though_the_first_answer_was_lost(
     assert [job["latticeId"] for job in jobs].count(lattice_id) == 1
 
 
+def test_a_key_is_made_once_though_the_first_answer_was_lost(
+    console: Console, owner: Person
+) -> None:
+    console.show("#/keys")
+    console.fill("name", "pressed-twice")
+
+    press_until_it_is_known(
+        console, "Create", "/The secret/.test(document.querySelector('main').textContent)"
+    )
+
+    keys = owner.calls.get("/v1/keys").json()["keys"]
+    assert [key["name"] for key in keys].count("pressed-twice") == 1
+
+
 def test_what_was_refused_is_asked_anew_with_an_id_of_its_own(
     console: Console, owner: Person
 ) -> None:
