@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -260,6 +261,35 @@ async def test_the_calls_of_one_tenant_leave_places_for_others(
 
     assert from_rpc_error(caught.value).reason == "SERVER_FULL"
     assert answer.values == again.values == ["ok"]
+
+
+async def test_a_call_that_nobody_looked_at_is_given_up_when_no_call_takes_so_long(
+    make_settings: MakeSettings, authority: Authority, log: Log
+) -> None:
+    """gRPC would do so after half a minute, and tell no reason."""
+
+    class Busy(Knots):
+        async def Unary(self, request: Any, context: Context) -> Any:
+            if request.value == "busy":
+                time.sleep(4)  # noqa: ASYNC251 - nothing else happens in this process meanwhile
+            return request
+
+    def ask(port: int) -> list[grpc.StatusCode]:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            unary: Any = channel.unary_unary(f"/{SERVICE.full_name}/Unary")
+            metadata = authority.metadata(aud=[DOMAIN])
+            calls = [unary.future(Text(value="busy").SerializeToString(), metadata=metadata)]
+            # The one that gRPC has asked for before is served, however late.
+            for _ in range(3):
+                time.sleep(0.5)
+                calls.append(unary.future(b"", metadata=metadata))
+            return [call.code() for call in calls]
+
+    async with serving(make_settings(stream_timeout_s=1), Busy()) as served:
+        codes = await asyncio.to_thread(ask, served.server.port)
+
+    assert codes[0] is grpc.StatusCode.OK
+    assert grpc.StatusCode.CANCELLED in codes
 
 
 async def reflect(served: Served, version: str, **request: str) -> Any:

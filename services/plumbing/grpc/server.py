@@ -7,6 +7,7 @@ health, reflection and graceful shutdown, and knows no service of its own.
 import asyncio
 import contextlib
 import inspect
+import math
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -352,6 +353,8 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         # first thousand without a word.
         ("grpc.server.max_pending_requests", 2 * settings.concurrent_rpc_count_max),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.concurrent_rpc_count_max),
+        # Nor because this process was too busy to look at them for half a minute.
+        ("grpc.server_max_unrequested_time_in_server", math.ceil(settings.stream_timeout_s)),
         # Connections end now and then, so that long-lived callers find new replicas.
         ("grpc.max_connection_age_ms", round(settings.connection_age_max_s * 1e3)),
         ("grpc.max_connection_age_grace_ms", round(settings.stream_timeout_s * 1e3)),
