@@ -29,7 +29,7 @@ NODE_MODULES := $(NPM_FOLDERS:%=%/node_modules/.package-lock.json)
 # Processes start in half the time where Python keeps its bytecode, and tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test test-browser check generate fmt docs docs-made bench generators chaos lock released wheels sbom licences audit release-notes release clean
+.PHONY: help up test test-browser check generate fmt docs docs-made bench generators chaos lock released wheels sbom licences audit release-notes release image clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -159,6 +159,10 @@ release: licences audit wheels ## Build all that is published, with its papers, 
 	@$(MAKE) --no-print-directory sbom
 	$(BIN)/python -m release.notes $(VERSION) > dist/NOTES.md
 	cd dist && sha256sum * > SHA256SUMS
+
+# Where no registry is reached, BASE names an image that was made there: see docs/operate/deploy.md.
+image: ## Build the image of all processes with podman (BASE=... on another one than Python's own).
+	podman build $(if $(BASE),--build-arg BASE=$(BASE) )-f deploy/Containerfile -t girih:$(VERSION) .
 
 clean: ## Remove what was built. Data in .girih/ stays.
 	rm -rf $(VENV) build dist $(NPM_FOLDERS:%=%/node_modules) $(GENERATORS)/node_modules girih/descriptors.binpb girih/.digest girih/.lock $(dir $(wildcard girih/*/v1))

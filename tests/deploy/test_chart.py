@@ -55,17 +55,34 @@ def test_every_object_fits_the_schema_of_its_kind(objects: Objects) -> None:
         validate.validate(one, "1.33", strict=True)
 
 
-def test_helm_renders_the_same(objects: Objects) -> None:
-    helm = shutil.which("helm")
-    if helm is None or objects != rendered():
-        pytest.skip("there is no helm here, or these are not its values")
+@pytest.fixture
+def helm() -> str:
+    found = shutil.which("helm")
+    if found is None:
+        pytest.skip("no helm on the PATH")
+    return found
 
+
+@pytest.mark.parametrize("values", list(VARIANTS.values()), ids=list(VARIANTS))
+def test_helm_renders_the_same(helm: str, values: Mapping[str, Any]) -> None:
     done = subprocess.run(
-        [helm, "template", RELEASE, str(CHART)], capture_output=True, text=True, check=True
+        [helm, "template", RELEASE, str(CHART), "--values", "-"],
+        input=yaml.safe_dump(values),
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
-    found = [one for one in yaml.safe_load_all(done.stdout) if one]
-    assert sorted(map(str, found)) == sorted(map(str, objects))
+    objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+    assert sorted(map(str, objects)) == sorted(map(str, rendered(values)))
+
+
+def test_helm_has_nothing_against_the_chart(helm: str) -> None:
+    done = subprocess.run(
+        [helm, "lint", "--strict", str(CHART)], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_pod_may_do_more_than_it_needs(objects: Objects) -> None:

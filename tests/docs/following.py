@@ -35,6 +35,9 @@ NOT_RUN: Final[Mapping[str, str]] = {
     "girih backup restore /backups/girih --into /var/lib/girih-new --at": "needs a backup of that"
     " very day; `tests.chaos restore` restores moments",
     "podman": "needs containers; tests/deploy checks what they are told",
+    "debootstrap": "is for root, and loads a system",
+    "tar -C base": "is for what debootstrap has made",
+    "make image": "builds for minutes, with containers",
     "psql": "needs a database with an owner; tests/postgres_roles does it",
     "kubectl": "needs a cluster; tests/deploy checks the objects",
     "helm": "needs a cluster; tests/deploy checks the objects",

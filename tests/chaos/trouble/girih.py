@@ -1,10 +1,12 @@
 """A whole girih that stands on ground which may give way."""
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -70,9 +72,23 @@ class Girih:
     def pids(self) -> tuple[int, ...]:
         return tuple(process.pid for process in self.system.processes)
 
+    def refused_tokens(self) -> Counter[str]:
+        """What services have refused tokens for so far, by what their logs say."""
+        services = (self.system.events, self.system.lattice, self.system.projections)
+        lines = [json.loads(line) for one in services for line in _json_lines(one.log)]
+        return Counter(
+            f"{line['reason']}: {line['why']}"
+            for line in lines
+            if line.get("event") == "a call was refused" and line["reason"].startswith("TOKEN_")
+        )
+
     @property
     def are_running(self) -> bool:
         return all(process.is_running for process in self.system.processes)
+
+
+def _json_lines(log: Path) -> Iterator[str]:
+    return (line for line in log.read_text().splitlines() if line.startswith("{"))
 
 
 @asynccontextmanager

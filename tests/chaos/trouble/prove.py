@@ -38,6 +38,11 @@ GATEWAY_AWAY_EVENTS = 20
 """Appended while no gateway answers: tokens that are good still are used."""
 
 
+_LATE = frozenset({"DATABASE_BUSY", "DEADLINE_EXCEEDED", "EVENTS_UNAVAILABLE"})
+"""What a machine that is busy with something else makes of any call, without any trouble. What is
+unnoticed is told from it by what services refused."""
+
+
 @dataclass
 class Row:
     """What became of one trouble."""
@@ -115,7 +120,7 @@ async def bring(girih: Girih, name: str, trouble: Trouble) -> Row:
     secret = girih.asker.token
     if girih.certificates is None:
         secret = await asyncio.to_thread(new_key, girih.system.url, secret)
-    pids = girih.pids
+    pids, refused = girih.pids, girih.refused_tokens()
     async with watched_lives(girih.system, girih.ca_file) as lives:
         async with running_programs(
             girih.system.url, girih.events_target, secret, girih.ca_file
@@ -126,8 +131,9 @@ async def bring(girih: Girih, name: str, trouble: Trouble) -> Row:
             if not await running.until_more(5, RECOVERY_S_MAX):
                 row.broken["the programs go on no more"] += 1
         row.broken += running.broken
-        if trouble.is_unnoticed and running.repeated:
-            row.broken[f"programs repeated calls for {dict(running.repeated)}"] += 1
+        if trouble.is_unnoticed:
+            row.broken += _noticed(running.repeated, "programs repeated calls for")
+            row.broken += _noticed(girih.refused_tokens() - refused, "a service refused")
     row.broken += lives.broken
     if girih.pids != pids or not girih.are_running:
         row.broken["a process has ended"] += 1
@@ -152,11 +158,15 @@ async def _suffer(
             girih.asker.judge(told, retries=trouble.retries)
             row.add(told)
             if trouble.is_unnoticed:
-                row.broken += Counter({f"told {name}": n for name, n in told.reasons.items()})
+                row.broken += _noticed(told.reasons, "told")
             if trouble.is_lived_with:
                 await _live_with(girih, row, programs)
             if time.monotonic() > ends_s:
                 return
+
+
+def _noticed(reasons: Counter[str], what: str) -> Counter[str]:
+    return Counter({f"{what} {name}": n for name, n in reasons.items() if name not in _LATE})
 
 
 async def _live_with(girih: Girih, row: Row, programs: Programs) -> None:
