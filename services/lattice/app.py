@@ -48,7 +48,7 @@ from services.lattice.jobs.convert import recorded_model
 from services.lattice.jobs.journal import JobJournal
 from services.lattice.jobs.looking import JobLooks
 from services.lattice.jobs.replaying import JobReplays
-from services.lattice.jobs.running import JobParts, JobTimes
+from services.lattice.jobs.runs.run import JobParts, JobTimes
 from services.lattice.jobs.scheduling import JobLimits, JobScheduler
 from services.lattice.jobs.states import JobStates
 from services.lattice.jobs.storage import JobStorage, OpenJobs
@@ -198,7 +198,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
     journal_of_jobs = JobJournal(EventStreams(channel, answer_timeout_s))
-    job_parts = _job_parts(journal_of_jobs, parts, arrays, earlier)
+    job_parts = _job_parts(journal_of_jobs, parts, arrays, earlier, distributor)
     jobs = _jobs(settings, job_parts, parts, compilation)
     server.registry.register(JobMetrics(jobs.scheduler))
     job_servicer = jobs_servicer.JobServicer(calls, jobs, journal_of_jobs)
@@ -286,7 +286,11 @@ def _field_parts(
 
 
 def _job_parts(
-    journal: JobJournal, fields: FieldParts, arrays: ArrayStore, earlier: EarlierStates
+    journal: JobJournal,
+    fields: FieldParts,
+    arrays: ArrayStore,
+    earlier: EarlierStates,
+    distributor: ChainDistributor,
 ) -> JobParts:
     return JobParts(
         journal=journal,
@@ -295,6 +299,7 @@ def _job_parts(
         lattices=fields.lattices,
         fields=fields.states,
         writer=fields.writer,
+        distributor=distributor,
         model_of=recorded_model,
         spec_since=earlier.spec_since,
     )
@@ -331,6 +336,7 @@ def _jobs(
         fields.states,
         fields.reader,
         scheduler,
+        parts.distributor,
         bounds,
         fields.writer.limits,
     )

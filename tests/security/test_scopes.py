@@ -69,6 +69,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/lattices/{lattice_id}:undo": {},
     "POST /v1/lattices/{lattice_id}:redo": {},
     "POST /v1/lattices/{lattice_id}/jobs": {"simulation": {"sandpile": {}}, "steps": "1"},
+    "POST /v1/lattices/{lattice_id}/fields/{name}:startTransform": {
+        "transforms": [{"reflect": {"axes": [0]}}]
+    },
     "POST /v1/jobs/{job_id}:cancel": {},
     "POST /v1/jobs/{job_id}:continue": {},
     "POST /v1/lattices/{lattice_id}:render": {"pixelsMax": 100},

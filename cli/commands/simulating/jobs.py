@@ -1,9 +1,8 @@
-"""`girih jobs`: simulations on lattices, started, watched, stopped and gone on with."""
+"""`girih jobs`: simulations and transforms, started, watched, stopped and gone on with."""
 
 import base64
 import json
 import sys
-import uuid
 from collections.abc import Iterator
 from enum import StrEnum
 from operator import itemgetter
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.commands.fields import viewing
+from cli.commands.fields.changes import ExpectedRevision, RequestId, request_of, step_of
+from cli.commands.fields.commands import Name
 from cli.commands.fields.viewing import ColorMap, Projection
 from cli.commands.lattices import LatticeId, numbers
 from cli.commands.lattices import segment as lattice_segment
@@ -25,7 +26,7 @@ from cli.terminal.table import Column
 if TYPE_CHECKING:
     from cli.client.rest import Gateway, Json
 
-app = Commands("Simulations on lattices, which take longer than a call.")
+app = Commands("Simulations and transforms of lattices, which take longer than a call.")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id, or how that begins.")]
 Watched = Annotated[
@@ -99,6 +100,7 @@ def start(
     result: Annotated[
         str, typer.Option(metavar="FIELD", help="The field that what is left is written into.")
     ] = "",
+    request_id: RequestId = None,
     watched: Watched = False,
     url: options.Url = None,
     output_format: options.Output = Format.table,
@@ -111,13 +113,48 @@ def start(
         "recordEvery": str(record_every),
         "discardSteps": str(discard),
         "resultField": result,
-        **_request(),
+        **_request(request_id),
     }
     if seed is not None:
         body["seed"] = str(seed)
     with options.gateway(url) as gateway:
         route = f"/v1/lattices/{lattice_segment(gateway, lattice_id)}/jobs"
         job = gateway.post(route, body, _OPTIONS)
+        if watched:
+            job = _watched(gateway, job)
+    _show(job, output_format)
+
+
+@app.verb(
+    examples="""
+    girih jobs transform 3f2a9c1e height '{"diffuse": {"rate": 0.1, "steps": 100}}' --watch
+    """
+)
+def transform(
+    lattice_id: LatticeId,
+    name: Name,
+    steps: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STEP...", help="Each as JSON, as docs/how-to/transforms.md has them."
+        ),
+    ],
+    expected_revision: ExpectedRevision = None,
+    request_id: RequestId = None,
+    watched: Watched = False,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Start a chain of transforms of a field that is larger than memory: workers apply it, box by
+    box, to what the field is now."""
+    body: dict[str, Json] = {
+        "transforms": [step_of(text) for text in steps],
+        **request_of(request_id, expected_revision),
+    }
+    with options.gateway(url) as gateway:
+        of_lattice = f"/v1/lattices/{lattice_segment(gateway, lattice_id)}"
+        route = f"{of_lattice}/fields/{options.segment(name)}:startTransform"
+        job = gateway.post(route, body)
         if watched:
             job = _watched(gateway, job)
     _show(job, output_format)
@@ -164,24 +201,29 @@ def list_(
 
 @app.verb(examples="girih jobs cancel 5d0c11aa")
 def cancel(
-    job_id: JobId, url: options.Url = None, output_format: options.Output = Format.table
+    job_id: JobId,
+    request_id: RequestId = None,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
 ) -> None:
     """Have a job stop. What it has done is kept: `girih jobs continue` goes on with it."""
     with options.gateway(url) as gateway:
-        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:cancel", _request())
+        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:cancel", _request(request_id))
     _show(job, output_format)
 
 
 @app.verb("continue", examples="girih jobs continue 5d0c11aa --watch")
 def continue_(
     job_id: JobId,
+    request_id: RequestId = None,
     watched: Watched = False,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
-    """Go on with a job that was cancelled."""
+    """Go on with a job that was cancelled: a simulation from where it was, a chain of transforms
+    from its beginning."""
     with options.gateway(url) as gateway:
-        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:continue", _request())
+        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:continue", _request(request_id))
         if watched:
             job = _watched(gateway, job)
     _show(job, output_format)
@@ -249,9 +291,9 @@ def render(
     output.message(f"Wrote {file}, after {int(answer['stepsDone']):,} steps.")
 
 
-def _request() -> "dict[str, Json]":
+def _request(request_id: str | None) -> "dict[str, Json]":
     """Sent again by whatever repeats the call, it is done once."""
-    return {"requestId": str(uuid.uuid4())}
+    return {"requestId": request_of(request_id, None)["requestId"]}
 
 
 def _setting(text: str) -> tuple[str, "Json"]:
@@ -308,7 +350,8 @@ def _pairs(job: "Json") -> Iterator[tuple[str, object]]:
     yield "lattice", job["latticeId"]
     yield "state", _state(job)
     yield "steps", f"{int(progress['stepsDone']):,} of {int(job['steps']):,}"
-    yield "seed", job["seed"]
+    if "transform" not in job:
+        yield "seed", job["seed"]
     for each in progress["observables"]:
         yield each["name"], measured(each, digits=8)
     if job["resultDigest"]:
@@ -318,6 +361,8 @@ def _pairs(job: "Json") -> Iterator[tuple[str, object]]:
 
 
 def _model(job: "Json") -> str:
+    if "transform" in job:
+        return "transform"
     return next(str(name) for name in job["simulation"] if name != "initialField")
 
 

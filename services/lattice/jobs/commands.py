@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4, uuid5
 
@@ -42,6 +42,10 @@ from services.lattice.simulations.models import AnyModel
 from services.lattice.simulations.running import RECORDS_MAX
 from services.lattice.state.journal import StreamChanged
 from services.lattice.state.lattices import Lattices
+from services.lattice.transforms.applying import Operand, check_revision
+from services.lattice.transforms.chain import Chain
+from services.lattice.transforms.distributing import ChainDistributor
+from services.lattice.transforms.step import Step
 from services.plumbing.errors import Violations
 from services.policy import PlanLimits
 
@@ -52,6 +56,8 @@ _STOP_S = 5.0
 """How long a call that cancels waits for the job to have stopped."""
 _REQUESTS = UUID("2c1d7a0e-52f1-5d6a-8c41-3b7f1f0a9d35")
 """The namespace of job ids that are derived from request ids."""
+_CHUNK_BYTES = 200
+"""What the digest of a chunk takes while an array is made."""
 _SEED_BITS = 53
 """Of seeds that are drawn: so that JSON numbers hold them."""
 
@@ -70,6 +76,18 @@ class NewJob:
     request_id: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     """The names of fields, by what they are for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTransform:
+    """What somebody wants done to a field."""
+
+    field: str
+    steps: Sequence[Step]
+    transform: bytes
+    """As `JobSpec.transform`."""
+    request_id: str
+    expected_revision: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +111,14 @@ class Jobs:
         fields: FieldStates,
         reader: FieldReader,
         scheduler: JobScheduler,
+        distributor: ChainDistributor,
         bounds: JobBounds,
         limits: FieldLimits,
     ) -> None:
         self._journal, self.states, self.storage, self._marks = journal, states, storage, marks
         self._lattices, self._fields, self._reader = lattices, fields, reader
-        self.scheduler, self._bounds, self._limits = scheduler, bounds, limits
+        self.scheduler, self._distributor = scheduler, distributor
+        self._bounds, self._limits = bounds, limits
 
     async def start(
         self,
@@ -113,8 +133,19 @@ class Jobs:
         held, lattice_revision = await self._lattices.latest(tenant, lattice_id)
         self._check(held, new)
         job_id = _id_of(tenant, new.request_id)
+
+        def requested(before: JobSpec) -> JobSpec:
+            return replace(
+                self._spec(held, job_id, new, before.started_by, before.inputs),
+                seed=before.seed if new.seed is None else new.seed,
+                # What follows from which sites were blocked then.
+                updates=before.updates,
+                size_bytes=before.size_bytes,
+                lattice_revision=before.lattice_revision,
+            )
+
         if new.request_id:
-            before = await self._started_before(tenant, job_id, held, new)
+            before = await self._started_before(tenant, job_id, requested)
             if before is not None:
                 return before
         # Nothing is copied for who is refused anyway.
@@ -123,7 +154,63 @@ class Jobs:
         spec = replace(
             self._spec(held, job_id, new, subject, inputs), lattice_revision=lattice_revision
         )
-        await self._marks.mark(tenant, job_id, subject)
+        return await self._begin(tenant, spec, plan, requested)
+
+    async def start_transform(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        new: NewTransform,
+        plan: PlanLimits,
+        subject: str,
+    ) -> Job:
+        """Start a job that transforms a field as that is now; raises InvalidInput, TransformUnfit,
+        FieldNotFound, LatticeChanged, WorkTooLarge, PlanLimit, JobsChanged."""
+        held, _ = await self._lattices.latest(tenant, lattice_id)
+        job_id = _id_of(tenant, new.request_id)
+        asked = _transform_spec(job_id, held, new, subject)
+
+        def requested(before: JobSpec) -> JobSpec:
+            return replace(
+                asked,
+                started_by=before.started_by,
+                field_revision=before.field_revision,
+                steps=before.steps,
+                updates=before.updates,
+                size_bytes=before.size_bytes,
+            )
+
+        if new.request_id:
+            before = await self._started_before(tenant, job_id, requested)
+            if before is not None:
+                return before
+        state = (await self._fields.confirmed(tenant, lattice_id)).field(new.field)
+        check_revision(state, new.expected_revision, lattice_id)
+        operand = Operand(tenant=tenant, lattice=held, name=new.field)
+        chain = Chain.of(new.steps, operand.fit(state.content))
+        self._limits.check_size(chain.fits[-1].number_type, chain.fits[-1].sites)
+        passes = self._distributor.planned(chain)
+        looks = sum(work.looks for work in passes)
+        _check_size("looks at sites", looks, self._bounds.updates_max)
+        spec = replace(
+            asked,
+            field_revision=state.revision,
+            steps=sum(work.box_count for work in passes),
+            updates=looks,
+            size_bytes=_CHUNK_BYTES * max(work.chunk_count for work in passes),
+        )
+        return await self._begin(tenant, spec, plan, requested)
+
+    async def _begin(
+        self,
+        tenant: TenantId,
+        spec: JobSpec,
+        plan: PlanLimits,
+        requested: Callable[[JobSpec], JobSpec],
+    ) -> Job:
+        """Mark a job and record its start; or the job that the same request started before."""
+        job_id, inputs = spec.job_id, spec.inputs
+        await self._marks.mark(tenant, job_id, spec.started_by)
         try:
             job = await self._record(tenant, spec, plan)
         except (JobsChanged, PlanLimit):
@@ -132,7 +219,7 @@ class Jobs:
         if job is not None:
             return job
         await self._drop_unused(tenant, job_id, inputs)
-        started = await self._started_before(tenant, job_id, held, new)
+        started = await self._started_before(tenant, job_id, requested)
         if started is None:
             raise JobsChanged("the tenant's jobs kept changing meanwhile")
         return started
@@ -314,23 +401,15 @@ class Jobs:
         )
 
     async def _started_before(
-        self, tenant: TenantId, job_id: JobId, held: HeldLattice, new: NewJob
+        self, tenant: TenantId, job_id: JobId, requested: Callable[[JobSpec], JobSpec]
     ) -> Job | None:
-        """The job that the request started before, if it did. Raises RequestIdReused."""
+        """The job that the request started before, if it did. `requested` is what it asks for now,
+        with what follows from how things were then. Raises RequestIdReused."""
         try:
             job = await self.states.latest(tenant, job_id)
         except JobNotFound:
             return None
-        before = job.spec
-        requested = replace(
-            self._spec(held, job_id, new, before.started_by, before.inputs),
-            seed=before.seed if new.seed is None else new.seed,
-            # What follows from which sites were blocked then.
-            updates=before.updates,
-            size_bytes=before.size_bytes,
-            lattice_revision=before.lattice_revision,
-        )
-        if requested != before:
+        if requested(job.spec) != job.spec:
             raise RequestIdReused("the request id was used for another job", job_id=job_id)
         return job
 
@@ -348,6 +427,24 @@ class Jobs:
             source = await self._reader.source(tenant, lattice_id, shape, content)
             copies[purpose] = await self.storage.copy(tenant, job_id, source)
         return copies
+
+
+def _transform_spec(job_id: JobId, held: HeldLattice, new: NewTransform, subject: str) -> JobSpec:
+    """What a request says of a job, without what follows from the field."""
+    return JobSpec(
+        job_id=job_id,
+        lattice_id=held.lattice.lattice_id,
+        simulation=b"",
+        transform=new.transform,
+        steps=1,
+        seed=0,
+        record_every=1,
+        discard_steps=0,
+        result_field=new.field,
+        updates=0,
+        size_bytes=0,
+        started_by=subject,
+    )
 
 
 def _size_bytes(held: HeldLattice, new: NewJob) -> int:

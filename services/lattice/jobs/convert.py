@@ -11,12 +11,13 @@ from services.lattice.arrays.npy import make_header
 from services.lattice.arrays.number_type import NumberType
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.geometry import Geometry
-from services.lattice.jobs.commands import NewJob
+from services.lattice.jobs.commands import NewJob, NewTransform
 from services.lattice.jobs.domain import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Job
-from services.lattice.jobs.messages import inputs_of, job_to_proto, model_of
+from services.lattice.jobs.messages import inputs_of, job_to_proto, model_of, transform_bytes
 from services.lattice.jobs.states import JobPage
 from services.lattice.simulations.models import AnyModel
 from services.lattice.simulations.series import csv_of
+from services.lattice.transforms.convert import steps
 from services.plumbing.errors import Violations
 
 _CSV, _NPY = "text/csv; charset=utf-8", "application/x-npy"
@@ -37,6 +38,19 @@ def new_job(request: pb.StartJobRequest, geometry: Geometry) -> NewJob:
         result_field=request.result_field,
         request_id=request.request_id,
         inputs=inputs_of(request.simulation),
+    )
+
+
+def new_transform(request: pb.StartTransformJobRequest) -> NewTransform:
+    """What to do to a field."""
+    return NewTransform(
+        field=request.name,
+        steps=steps(request.transforms),
+        transform=transform_bytes(request.name, request.transforms),
+        request_id=request.request_id,
+        expected_revision=request.expected_revision
+        if request.HasField("expected_revision")
+        else None,
     )
 
 

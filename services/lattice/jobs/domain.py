@@ -48,7 +48,8 @@ class JobState(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """What was asked for. `simulation` is the contract's message as it was sent, serialized."""
+    """What was asked for. `simulation` is the contract's message as it was sent, serialized; it is
+    empty where `transform` is set."""
 
     job_id: JobId
     lattice_id: LatticeId
@@ -65,6 +66,16 @@ class JobSpec:
     """Which sites are blocked is what it was then; None is as they are now."""
     inputs: Mapping[str, FieldContent] = field(default_factory=dict, repr=False)
     """The fields that it starts from, as they were then, by what they are for."""
+    transform: bytes = field(default=b"", repr=False)
+    """The contract's `FieldTransform` without its revision, serialized: `result_field` is that
+    field."""
+    field_revision: int = -1
+    """Of the field that is transformed: another write than the job's fails it."""
+
+    @property
+    def is_by_workers(self) -> bool:
+        """It takes workers, and hardly anything of a replica."""
+        return bool(self.transform)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.errors import JobFinished, JobNotBegun
 from services.lattice.jobs.domain import Checkpoint, Job, JobId, JobState
-from services.lattice.jobs.running import JobLook, JobParts, plan_of
+from services.lattice.jobs.runs.run import JobLook, JobParts
+from services.lattice.jobs.runs.simulation import plan_of
 from services.lattice.jobs.scheduling import JobScheduler
 from services.lattice.jobs.states import JobStates
 from services.lattice.kernels import warm

@@ -1,14 +1,16 @@
 """Between the contract's messages of models and jobs and what they mean. Decides nothing."""
 
 import math
+from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from girih.lattice.v1 import chains_pb2
 from girih.lattice.v1 import jobs_pb2 as pb
 from girih.lattice.v1 import simulations_pb2 as simulations_pb
 from services.lattice.geometry import Coordinates, Geometry
-from services.lattice.jobs.domain import Checkpoint, Job, JobState, Progress
+from services.lattice.jobs.domain import Checkpoint, Job, JobSpec, JobState, Progress
 from services.lattice.simulations.models import (
     AnyModel,
     CellularAutomaton,
@@ -72,6 +74,21 @@ def input_names(job: Job) -> dict[str, str]:
     return inputs_of(simulations_pb.Simulation.FromString(job.spec.simulation))
 
 
+def transform_bytes(field: str, transforms: Iterable[chains_pb2.Transform]) -> bytes:
+    """What a job keeps of a chain that it applies to a field; nothing of none."""
+    message = pb.FieldTransform(field=field, transforms=transforms)
+    return message.SerializeToString(deterministic=True) if message.transforms else b""
+
+
+def transform_of(spec: JobSpec) -> pb.FieldTransform | None:
+    """What a job applies to a field; None where it simulates."""
+    if not spec.transform:
+        return None
+    message = pb.FieldTransform.FromString(spec.transform)
+    message.field_revision = spec.field_revision
+    return message
+
+
 def job_to_proto(job: Job, progress: Progress | None = None) -> pb.Job:
     """A job, with how far it is now where that is newer than what is recorded."""
     spec = job.spec
@@ -94,6 +111,7 @@ def job_to_proto(job: Job, progress: Progress | None = None) -> pb.Job:
         token=job.token,
         started_by=spec.started_by,
         started_at=_timestamp(job.started_at),
+        transform=transform_of(spec),
     )
     if job.ended_at is not None:
         message.ended_at.CopyFrom(_timestamp(job.ended_at))

@@ -37,6 +37,8 @@ from services.lattice.jobs.messages import (
     checkpoint_to_proto,
     progress_from_proto,
     progress_to_proto,
+    transform_bytes,
+    transform_of,
 )
 from services.lattice.state.journal import DamagedRecord
 from services.lattice.state.records import array_id
@@ -158,6 +160,7 @@ def _started_to_proto(spec: JobSpec) -> pb.JobStarted:
         size_bytes=spec.size_bytes,
         started_by=spec.started_by,
         lattice_revision=spec.lattice_revision,
+        transform=transform_of(spec),
         inputs=[
             pb.JobInput(
                 purpose=purpose,
@@ -173,8 +176,11 @@ def _started_to_proto(spec: JobSpec) -> pb.JobStarted:
 
 
 def _spec_of(payload: pb.JobStarted) -> JobSpec:
-    if payload.simulation.WhichOneof("model") is None or payload.steps < 1:
-        raise DamagedRecord("the simulation has no model, or no steps")
+    transform = payload.transform
+    if payload.simulation.WhichOneof("model") is None and not transform.transforms:
+        raise DamagedRecord("nothing is simulated, and nothing is transformed")
+    if payload.steps < 1:
+        raise DamagedRecord("the job has no steps")
     try:
         lattice_id = lattice_domain.lattice_id(payload.lattice_id)
     except InvalidInput:
@@ -193,6 +199,8 @@ def _spec_of(payload: pb.JobStarted) -> JobSpec:
         started_by=payload.started_by,
         lattice_revision=payload.lattice_revision if payload.HasField("lattice_revision") else None,
         inputs=_inputs_of(payload),
+        transform=transform_bytes(transform.field, transform.transforms),
+        field_revision=transform.field_revision if transform.transforms else -1,
     )
 
 

@@ -12,7 +12,8 @@ from services.lattice.computing.compute import Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.jobs.domain import Job, job_id
-from services.lattice.jobs.running import JobParts, bare_plan_of
+from services.lattice.jobs.runs.run import JobParts
+from services.lattice.jobs.runs.simulation import bare_plan_of
 from services.lattice.jobs.states import JobStates
 from services.lattice.kernels import warm
 from services.lattice.operations.context import OperationContext

@@ -26,7 +26,9 @@ from services.lattice.jobs.domain import (
     JobState,
     cancelled,
 )
-from services.lattice.jobs.running import JobLook, JobParts, JobRun, JobTimes
+from services.lattice.jobs.runs.run import JobLook, JobParts, JobRun, JobTimes
+from services.lattice.jobs.runs.simulation import SimulationRun
+from services.lattice.jobs.runs.transform import TransformRun
 from services.lattice.jobs.states import JobStates
 from services.lattice.state.journal import JournalReplaced, StreamChanged
 from services.plumbing import correlation
@@ -256,7 +258,11 @@ class JobScheduler:
 
     def _next(self) -> Key | None:
         """The job to claim: of the tenant with the fewest here whose turn was longest ago."""
-        claimable = [key for key, candidate in self._candidates.items() if self._waits(candidate)]
+        claimable = [
+            key
+            for key, candidate in self._candidates.items()
+            if self._waits(candidate) and self._has_turn(key, candidate)
+        ]
         if not claimable:
             return None
         running = self._running_of_tenants()
@@ -273,6 +279,15 @@ class JobScheduler:
         """Somebody shall work on it, and nobody does."""
         job = candidate.job
         return job is not None and not job.is_cancelling and self._is_free(candidate)
+
+    def _has_turn(self, key: Key, candidate: _Candidate) -> bool:
+        """It is a simulation, or there is room for what workers do and is not let go of: half of
+        what runs here at once, and one job of a tenant."""
+        assert candidate.job is not None, "only what was read waits"
+        if not candidate.job.spec.is_by_workers:
+            return True
+        tenants = [tenant for (tenant, _), run in self._runs.items() if not run.is_kept]
+        return key[0] not in tenants and len(tenants) < max(1, self._limits.count // 2)
 
     def _is_free(self, candidate: _Candidate) -> bool:
         """Nobody works on it, as far as can be seen."""
@@ -326,7 +341,8 @@ class JobScheduler:
     def _begin(self, key: Key, job: Job, taken: int) -> None:
         tenant = key[0]
         self._last_turn[tenant] = time.monotonic()
-        run = JobRun(self._parts, self._times, tenant, job, lambda _job: self._notify())
+        kind = TransformRun if job.spec.is_by_workers else SimulationRun
+        run = kind(self._parts, self._times, tenant, job, lambda _job: self._notify())
         task = asyncio.create_task(run.run(), name=f"job {job.job_id}")
         self._runs[key], self._tasks[key] = run, task
 
@@ -343,7 +359,11 @@ class JobScheduler:
 
     def _release_one(self) -> None:
         """Let go of a job that has had its turn, where another tenant has fewer and waits."""
-        waiting = {key[0] for key, candidate in self._candidates.items() if self._waits(candidate)}
+        waiting = {
+            key[0]
+            for key, candidate in self._candidates.items()
+            if self._waits(candidate) and self._has_turn(key, candidate)
+        }
         if not waiting or len(self._runs) < self._limits.count:
             return
         running = self._running_of_tenants()
@@ -352,7 +372,7 @@ class JobScheduler:
         had_their_turn = [
             (running[tenant], run.ran_s, run)
             for (tenant, _), run in self._runs.items()
-            if run.ran_s >= self._limits.turn_s and running[tenant] >= enough
+            if run.is_kept and run.ran_s >= self._limits.turn_s and running[tenant] >= enough
         ]
         if had_their_turn:
             max(had_their_turn, key=itemgetter(0, 1))[2].release()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from girih.lattice.v1 import jobs_pb2 as pb
+from services.lattice import domain as lattice_domain
 from services.lattice.arrays.chunking import CHUNK_BYTES
 from services.lattice.calls import Calls, plan, tenant
 from services.lattice.fields.convert import body_pieces
@@ -34,7 +35,7 @@ _CELL_BYTES = 60
 
 
 class JobServicer:
-    """Serves simulations as jobs to whoever calls, each tenant its own."""
+    """Serves simulations and transforms as jobs to whoever calls, each tenant its own."""
 
     def __init__(self, calls: Calls, jobs: Jobs, journal: JobJournal) -> None:
         self._calls, self._jobs, self._journal = calls, jobs, journal
@@ -47,6 +48,15 @@ class JobServicer:
         lattice_id = held.lattice.lattice_id
         job = await self._jobs.start(tenant(), lattice_id, new, plan(), _subject())
         return pb.StartJobResponse(job=job_to_proto(job))
+
+    async def StartTransformJob(
+        self, request: pb.StartTransformJobRequest, _context: Context
+    ) -> pb.StartTransformJobResponse:
+        await self._calls.checked(request)
+        lattice_id = lattice_domain.lattice_id(request.lattice_id)
+        new = convert.new_transform(request)
+        job = await self._jobs.start_transform(tenant(), lattice_id, new, plan(), _subject())
+        return pb.StartTransformJobResponse(job=job_to_proto(job))
 
     async def GetJob(self, request: pb.GetJobRequest, _context: Context) -> pb.GetJobResponse:
         validation.check(request)

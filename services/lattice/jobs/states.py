@@ -166,7 +166,8 @@ class JobStates:
 def _size_of(job: Job) -> int:
     values = sum(len(content.values) for content in job.spec.inputs.values())
     requests = _REQUEST_BYTES * len(job.requests)
-    return _JOB_BYTES + len(job.spec.simulation) + values + requests
+    asked = len(job.spec.simulation) + len(job.spec.transform)
+    return _JOB_BYTES + asked + values + requests
 
 
 def _token(tenant: TenantId, place: int) -> str:

@@ -5,7 +5,7 @@ this process are digests. What they leave of a chain that is given up belongs to
 collector removes it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -77,7 +77,24 @@ class ChainDistributor:
         Raises WorkTooLarge before anything is read, TransformUnfit, ChunkDamaged,
         StorageUnavailable, ComputeBusy and WorkersUnavailable.
         """
-        passes = self._planned(chain)
+        passes = self.planned(chain)
+        looks = sum(work.looks for work in passes)
+        self._work_limit.check_looks(looks, self._cluster.thread_count)
+        return await self.carried_out(tenant, lattice_id, content, chain, passes)
+
+    async def carried_out(
+        self,
+        tenant: str,
+        lattice_id: str,
+        content: FieldContent,
+        chain: Chain,
+        passes: Sequence[Pass],
+        box_done: Callable[[], None] = lambda: None,
+    ) -> tuple[FieldContent, Sequence[Report]]:
+        """The same with the passes that were planned, however long they take.
+
+        `box_done` is called in a thread behind each of their boxes.
+        """
         await self._compilation.ready(chain.kinds)
         source = KeptArray(
             storage=self._cluster.setup.storage,
@@ -89,15 +106,16 @@ class ChainDistributor:
         taken: list[Taken] = []
         async with AsyncExitStack() as between:
             for number, work in enumerate(passes):
-                made = await self._passed(chain, source, work, taken)
+                made = await self._passed(chain, source, work, taken, box_done)
                 if number + 1 < len(passes):
                     place = ArrayPlace(tenant, lattice_id, made.array_id)
                     between.push_async_callback(self._writer.arrays.remove, place)
                 source = replace(source, content=made)
         return source.content, _reports(chain, passes, taken)
 
-    def _planned(self, chain: Chain) -> Sequence[Pass]:
-        """The passes. Raises WorkTooLarge where they take too long, or nobody does them."""
+    def planned(self, chain: Chain) -> Sequence[Pass]:
+        """The passes of a chain. Raises WorkTooLarge where nobody does them, or where a step needs
+        all numbers at once."""
         needed = chain.size_bytes + chain.auxiliary_bytes_max
         if not self._cluster.is_installed:
             raise WorkTooLarge(
@@ -106,13 +124,15 @@ class ChainDistributor:
                 estimate=needed,
                 limit=self.bytes_max,
             )
-        passes = passes_of(chain, self._box_bytes)
-        looks = sum(work.looks for work in passes)
-        self._work_limit.check_looks(looks, self._cluster.thread_count)
-        return passes
+        return passes_of(chain, self._box_bytes)
 
     async def _passed(
-        self, chain: Chain, source: KeptArray, work: Pass, taken: list[Taken]
+        self,
+        chain: Chain,
+        source: KeptArray,
+        work: Pass,
+        taken: list[Taken],
+        box_done: Callable[[], None],
     ) -> FieldContent:
         """What a pass makes, kept. Adds what its steps took."""
         boxes = list(cut(source.shape, work.lengths))
@@ -122,9 +142,15 @@ class ChainDistributor:
         layout = ArrayLayout.of(work.behind.number_type, source.shape)
         place = ArrayPlace.new(source.tenant, source.lattice_id)
         tasks = (BoxTask(source=source, work=work, box=box, target=place) for box in boxes)
+        done: list[BoxDone] = []
+
+        def take(box: BoxDone) -> None:
+            done.append(box)
+            box_done()
+
         with self._writer.removed_on_failure(place):
             try:
-                done = await self._cluster.map(make_box, tasks)
+                await self._cluster.fold(make_box, tasks, take)
             except PartUnfit as unfit:
                 name = chain.steps[unfit.step].name
                 raise TransformUnfit(unfit.problem, step=unfit.step, transform=name) from unfit

@@ -6,6 +6,7 @@ so every number comes out as if all of them had been there.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Self
 
 from services.lattice.arrays.number_type import NumberType
@@ -85,6 +86,17 @@ class Pass:
         """It needs to know the least and the greatest of all numbers before it."""
         step = self.parts[0].step
         return isinstance(step, Normalise) and step.bounds is None
+
+    @property
+    def box_count(self) -> int:
+        """Of boxes that the array is cut into."""
+        axes = zip(self.before.shape, self.lengths, strict=True)
+        return prod(-(-length // own) for length, own in axes)
+
+    @property
+    def chunk_count(self) -> int:
+        """Of chunks that it makes."""
+        return ArrayLayout.of(self.behind.number_type, self.before.shape).chunking.count
 
     @property
     def looks(self) -> int:

@@ -45,6 +45,15 @@ class JobCaller:
         job: pb.Job = answer.job
         return job
 
+    async def transform(self, lattice_id: str, name: str, *steps: Any, **more: Any) -> pb.Job:
+        """Start a chain on a field."""
+        request = pb.StartTransformJobRequest(
+            lattice_id=lattice_id, name=name, transforms=steps, **more
+        )
+        answer = await self._stub.StartTransformJob(request, metadata=self._client.metadata)
+        job: pb.Job = answer.job
+        return job
+
     async def get(self, job_id: str) -> pb.Job:
         request = pb.GetJobRequest(job_id=job_id)
         answer = await self._stub.GetJob(request, metadata=self._client.metadata)

@@ -42,8 +42,8 @@ export function Page({ jobId }) {
     <${Failure} error=${act.error ?? error} again=${again} />
     ${job.failure && html`<div class="failure"><p><b>${job.failure}</b></p></div>`}
     <p class="line"><progress max="1" value=${share(job)} aria-label="Steps taken"></progress> <span role="status">${count(job.progress.stepsDone)} of ${count(job.steps)} steps${job.progress.leftS ? `, about ${duration(1000 * job.progress.leftS)} left` : ""}</span></p>
-    <${Picture} key=${job.state} job=${job} />
-    <${Table} label="Observables" keyOf=${(/** @type {Observable} */ one) => one.name} columns=${OBSERVABLES} items=${job.progress.observables} empty=${html`<p class="hint">Nothing is recorded yet.</p>`} />
+    ${!job.transform && html`<${Picture} key=${job.state} job=${job} />`}
+    ${!job.transform && html`<${Table} label="Observables" keyOf=${(/** @type {Observable} */ one) => one.name} columns=${OBSERVABLES} items=${job.progress.observables} empty=${html`<p class="hint">Nothing is recorded yet.</p>`} />`}
     ${series && series.steps.length > 1 && series.names.map((name, index) => html`<${Chart} key=${name} label=${`${name} by step`} isTime=${false} times=${series.steps} lines=${[{ label: name, values: series.columns[index] }]} />`)}
     ${job.resultField && job.state === "JOB_STATE_SUCCEEDED" && html`<p><a class="button" href=${to(["lattices", job.latticeId], { field: job.resultField })}>Look at the result</a></p>`}
     <h2>About it</h2>
@@ -56,7 +56,7 @@ export function Page({ jobId }) {
       ["Started", html`<${Time} at=${job.startedAt} full=${true} />`],
       ["By", job.startedBy],
       ["Ended", job.endedAt ? html`<${Time} at=${job.endedAt} full=${true} />` : ""],
-      ["Model", html`<${Tree} value=${job.simulation} />`],
+      job.transform ? ["Transforms", html`<${Tree} value=${job.transform.transforms} />`] : ["Model", html`<${Tree} value=${job.simulation} />`],
     ]} />`;
 }
 

@@ -1,0 +1,1 @@
+"""Jobs while a replica works on them, each kind in its own way."""
