@@ -110,8 +110,20 @@ from girih.client.groups.values import (
     ParkingPolicy,
 )
 from girih.client.lattices.asking import AsyncFields, AsyncPictures, AsyncRoutes, AsyncStructure
+from girih.client.lattices.changing import AsyncHistory, AsyncJobs, AsyncTransforms
 from girih.client.lattices.client import AsyncLattices
 from girih.client.lattices.fields import Field, Statistics
+from girih.client.lattices.history import (
+    Change,
+    Difference,
+    DifferingRegion,
+    LatticeState,
+    RestoredBlocked,
+    RestoredField,
+    Verification,
+    VerifiedEvent,
+)
+from girih.client.lattices.jobs import Job, JobState, Observable
 from girih.client.lattices.pictures import ColorMap, JobPicture, Preview, Projection, View
 from girih.client.lattices.routes import Leg, Nearest, PathCount, Reached, Route
 from girih.client.lattices.structure import (
@@ -128,6 +140,7 @@ from girih.client.lattices.structure import (
     SpanningTrees,
     Spectrum,
 )
+from girih.client.lattices.transforms import StepReport, Transformed, TransformedBlocked
 from girih.client.lattices.values import (
     BlockedState,
     Boundary,
@@ -154,11 +167,14 @@ __all__ = [
     "AsyncConsumer",
     "AsyncFields",
     "AsyncGroups",
+    "AsyncHistory",
+    "AsyncJobs",
     "AsyncLattices",
     "AsyncPictures",
     "AsyncRepository",
     "AsyncRoutes",
     "AsyncStructure",
+    "AsyncTransforms",
     "Batch",
     "BeyondEnd",
     "BlockedState",
@@ -166,6 +182,7 @@ __all__ = [
     "CallContext",
     "CategoryInfo",
     "Cause",
+    "Change",
     "Client",
     "ClientClosed",
     "ColorMap",
@@ -181,6 +198,8 @@ __all__ = [
     "CornerRule",
     "CostRule",
     "DataDamaged",
+    "Difference",
+    "DifferingRegion",
     "EventGone",
     "EventIdReused",
     "EventNotFound",
@@ -207,12 +226,15 @@ __all__ = [
     "Groups",
     "HistoryUnusable",
     "InvalidRequest",
+    "Job",
     "JobNotBegun",
     "JobPicture",
+    "JobState",
     "JobsChanged",
     "KeyInvalid",
     "Lattice",
     "LatticeNotFound",
+    "LatticeState",
     "Lattices",
     "LatticesChanged",
     "LeaseLost",
@@ -230,6 +252,7 @@ __all__ = [
     "NoMatch",
     "NotFound",
     "NotLoggedIn",
+    "Observable",
     "Park",
     "ParkedEvent",
     "ParkedEventNotFound",
@@ -255,6 +278,8 @@ __all__ = [
     "RecordedEvent",
     "Repository",
     "RequestTooLarge",
+    "RestoredBlocked",
+    "RestoredField",
     "Retention",
     "RetryLater",
     "RetryPolicy",
@@ -277,6 +302,7 @@ __all__ = [
     "SpanningTrees",
     "Spectrum",
     "Statistics",
+    "StepReport",
     "StreamEnding",
     "StreamInfo",
     "StreamNotFound",
@@ -287,8 +313,12 @@ __all__ = [
     "Subscription",
     "Token",
     "TracedEvent",
+    "Transformed",
+    "TransformedBlocked",
     "Unauthenticated",
     "Unavailable",
+    "Verification",
+    "VerifiedEvent",
     "View",
     "WorkTooLarge",
     "bind_context",

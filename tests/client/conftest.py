@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,7 +70,7 @@ async def patient(
 
 
 @pytest.fixture
-async def lattice_address(address: str, authority: Authority) -> AsyncIterator[str]:
+async def lattice_address(address: str, authority: Authority, tmp_path: Path) -> AsyncIterator[str]:
     """Where a lattice service serves, in the process of the tests."""
     from services.lattice.app import built
     from services.lattice.compiler import configure_compiler
@@ -81,7 +82,9 @@ async def lattice_address(address: str, authority: Authority) -> AsyncIterator[s
         "GIRIH_ENVIRONMENT": "development",
         "LATTICE_EVENTS_ADDRESS": address,
         "LATTICE_EVENTS_HEALTH_INTERVAL_S": "0.1",
+        "LATTICE_JOBS_INTERVAL_S": "0.1",
         "LATTICE_SHUTDOWN_GRACE_S": "1",
+        "LATTICE_STORAGE": str(tmp_path / "lattice"),
     }
     async with (
         built(Settings.from_environ(environ | authority.environ)) as server,

@@ -32,12 +32,14 @@ from girih.client import (
     bind_context,
 )
 from girih.client.blocking.asking import Fields, Pictures, Routes, Structure
+from girih.client.blocking.changing import History, Jobs, Transforms
 from girih.client.blocking.consuming import Consumer
 from girih.client.blocking.groups import Groups
 from girih.client.blocking.lattices import Lattices
 from girih.client.groups.client import AsyncGroups
 from girih.client.groups.consuming import AsyncConsumer
 from girih.client.lattices.asking import AsyncFields, AsyncPictures, AsyncRoutes, AsyncStructure
+from girih.client.lattices.changing import AsyncHistory, AsyncJobs, AsyncTransforms
 from girih.client.lattices.client import AsyncLattices
 from tests.authority import Authority
 from tests.client.between import Between, Failure
@@ -81,6 +83,9 @@ def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncConsumer) - {"aclose"} == public(Consumer)
     assert public(AsyncFields) == public(Fields)
     assert public(AsyncPictures) == public(Pictures)
+    assert public(AsyncTransforms) == public(Transforms)
+    assert public(AsyncHistory) == public(History)
+    assert public(AsyncJobs) == public(Jobs)
     assert public(AsyncRoutes) == public(Routes)
     assert public(AsyncStructure) == public(Structure)
 
@@ -94,10 +99,16 @@ def test_both_clients_have_the_same_names() -> None:
         (AsyncConsumer, Consumer),
         (AsyncFields, Fields),
         (AsyncPictures, Pictures),
+        (AsyncTransforms, Transforms),
+        (AsyncHistory, History),
+        (AsyncJobs, Jobs),
         (AsyncRoutes, Routes),
         (AsyncStructure, Structure),
     ],
-    ids=["events", "lattices", "groups", "consumers", "fields", "pictures", "routes", "structure"],
+    ids=[
+        *("events", "lattices", "groups", "consumers", "fields", "pictures"),
+        *("transforms", "history", "jobs", "routes", "structure"),
+    ],
 )
 def test_methods_of_both_clients_take_the_same(one: type, other: type) -> None:
     def parameters(kind: type, name: str) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from girih.client.blocking.asking import Fields, Pictures, Routes, Structure
 from girih.client.blocking.calls import parts, unary
+from girih.client.blocking.changing import History, Jobs, Transforms
 from girih.client.caller import Caller
 from girih.client.errors import LatticeNotFound
 from girih.client.lattices import messages
@@ -23,6 +24,8 @@ from girih.client.lattices.values import (
 )
 from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.fields_pb2_grpc import FieldServiceStub
+from girih.lattice.v1.history_pb2_grpc import HistoryServiceStub
+from girih.lattice.v1.jobs_pb2_grpc import JobServiceStub
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from girih.lattice.v1.paths_pb2_grpc import PathServiceStub
 from girih.lattice.v1.pictures_pb2_grpc import PictureServiceStub
@@ -62,6 +65,21 @@ class Lattices:
     def pictures(self) -> Pictures:
         """What they look like, what chains would make of their fields, and what jobs compute."""
         return Pictures(PictureServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def transforms(self) -> Transforms:
+        """Chains of transforms of their fields, and of which sites are blocked."""
+        return Transforms(TransformServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def history(self) -> History:
+        """What happened to them: listed, undone, compared and verified."""
+        return History(HistoryServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def jobs(self) -> Jobs:
+        """What takes longer than a call: simulations, and transforms by workers."""
+        return Jobs(JobServiceStub(self._channel), self._caller, self._value)
 
     def create(
         self,

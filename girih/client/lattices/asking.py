@@ -10,7 +10,7 @@ from girih.client.errors import FieldNotFound
 from girih.client.lattices import fields, pictures, routes, structure
 from girih.client.lattices.fields import Box, Field, Statistics
 from girih.client.lattices.messages import Query
-from girih.client.lattices.pictures import FIRST_SLICE, Chain, JobPicture, Preview, View
+from girih.client.lattices.pictures import FIRST_SLICE, JobPicture, Preview, View
 from girih.client.lattices.questions import Asked, Streamed
 from girih.client.lattices.routes import Nearest, PathCount, Reached, Route
 from girih.client.lattices.structure import (
@@ -26,6 +26,7 @@ from girih.client.lattices.structure import (
     SpanningTrees,
     Spectrum,
 )
+from girih.client.lattices.transforms import Chain
 from girih.client.lattices.values import CostRule, Lattice, Path, Site
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from girih.client.calls import parts, unary
 from girih.client.errors import LatticeNotFound
 from girih.client.lattices import messages
 from girih.client.lattices.asking import AsyncFields, AsyncPictures, AsyncRoutes, AsyncStructure
+from girih.client.lattices.changing import AsyncHistory, AsyncJobs, AsyncTransforms
 from girih.client.lattices.messages import BlockedCursor, DistancesCursor, PathsCursor, Query
 from girih.client.lattices.questions import site_costs
 from girih.client.lattices.values import (
@@ -23,6 +24,8 @@ from girih.client.lattices.values import (
 )
 from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.fields_pb2_grpc import FieldServiceStub
+from girih.lattice.v1.history_pb2_grpc import HistoryServiceStub
+from girih.lattice.v1.jobs_pb2_grpc import JobServiceStub
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from girih.lattice.v1.paths_pb2_grpc import PathServiceStub
 from girih.lattice.v1.pictures_pb2_grpc import PictureServiceStub
@@ -69,6 +72,21 @@ class AsyncLattices:
     def pictures(self) -> AsyncPictures:
         """What they look like, what chains would make of their fields, and what jobs compute."""
         return AsyncPictures(PictureServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def transforms(self) -> AsyncTransforms:
+        """Chains of transforms of their fields, and of which sites are blocked."""
+        return AsyncTransforms(TransformServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def history(self) -> AsyncHistory:
+        """What happened to them: listed, undone, compared and verified."""
+        return AsyncHistory(HistoryServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def jobs(self) -> AsyncJobs:
+        """What takes longer than a call: simulations, and transforms by workers."""
+        return AsyncJobs(JobServiceStub(self._channel), self._caller, self._value)
 
     async def create(
         self,

@@ -84,17 +84,17 @@ def create(lattice: Lattice | str, name: str, dtype: str, fill: float) -> Asked[
         fill=fill,
         request_id=str(uuid4()),
     )
-    return Asked("CreateField", request, lambda response: _field(response.field))
+    return Asked("CreateField", request, lambda response: field_of(response.field))
 
 
 def get(lattice: Lattice | str, name: str) -> Asked[Field]:
     request = pb.GetFieldRequest(lattice_id=id_of(lattice), name=name)
-    return Asked("GetField", request, lambda response: _field(response.field))
+    return Asked("GetField", request, lambda response: field_of(response.field))
 
 
 def list_of(lattice: Lattice | str) -> Asked[tuple[Field, ...]]:
     request = pb.ListFieldsRequest(lattice_id=id_of(lattice))
-    return Asked("ListFields", request, lambda response: tuple(map(_field, response.fields)))
+    return Asked("ListFields", request, lambda response: tuple(map(field_of, response.fields)))
 
 
 def delete(lattice: Lattice | str, name: str) -> Asked[None]:
@@ -175,7 +175,7 @@ class Write:
 
     @staticmethod
     def told(response: pb.WriteFieldResponse) -> Field:
-        return _field(response.field)
+        return field_of(response.field)
 
 
 class Read:
@@ -210,7 +210,7 @@ def dtype_of(number_type: lattice_pb2.NumberType) -> str:
     return _KINDS[number_type]
 
 
-def _field(message: pb.Field) -> Field:
+def field_of(message: pb.Field) -> Field:
     return Field(
         lattice_id=message.lattice_id,
         name=message.name,

@@ -3,23 +3,20 @@
 Knows no call.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
-from google.protobuf import json_format
 
 from girih.client.lattices.fields import dtype_of
 from girih.client.lattices.messages import id_of
 from girih.client.lattices.questions import Asked
+from girih.client.lattices.transforms import Chain, invertibility_of, steps_of
 from girih.client.lattices.values import Lattice, Site
-from girih.lattice.v1 import chains_pb2, lattice_pb2
+from girih.lattice.v1 import lattice_pb2
 from girih.lattice.v1 import pictures_pb2 as pb
-
-Chain = Sequence[Mapping[str, object]]
-"""Steps, each as the contract's JSON has it: `{"reflect": {"axes": [0]}}`."""
 
 
 class Projection(StrEnum):
@@ -133,7 +130,7 @@ def preview(lattice: Lattice | str, name: str, chain: Chain, view: View) -> Aske
     request = pb.PreviewTransformRequest(
         lattice_id=id_of(lattice),
         name=name,
-        transforms=[_step(step) for step in chain],
+        transforms=steps_of(chain),
         view=pb.PictureView(**_said(view)),
     )
     return Asked("PreviewTransform", request, _preview)
@@ -149,19 +146,11 @@ def job(job_id: str, view: View) -> Asked[JobPicture]:
 
 
 def _preview(response: pb.PreviewTransformResponse) -> Preview:
-    invertibility = chains_pb2.Invertibility.Name(response.invertibility)
     return Preview(
         png=response.png,
         dtype=dtype_of(response.number_type),
-        invertibility=invertibility.removeprefix("INVERTIBILITY_"),
+        invertibility=invertibility_of(response.invertibility),
     )
-
-
-def _step(step: Mapping[str, object]) -> chains_pb2.Transform:
-    try:
-        return json_format.ParseDict(dict(step), chains_pb2.Transform())
-    except json_format.ParseError as error:
-        raise ValueError(f"no step of a chain: {error}") from error
 
 
 def _said(view: View) -> dict[str, Any]:
