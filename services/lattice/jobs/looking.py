@@ -9,7 +9,7 @@ from services.lattice.computing.compute import Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.errors import JobFinished, JobNotBegun
-from services.lattice.jobs.domain import Checkpoint, Job, JobId, JobState
+from services.lattice.jobs.domain import Job, JobId, JobState
 from services.lattice.jobs.runs.run import JobLook, JobParts
 from services.lattice.jobs.runs.simulation import plan_of
 from services.lattice.jobs.scheduling import JobScheduler
@@ -41,28 +41,23 @@ class JobLooks:
 
     async def job(self, tenant: TenantId, job_id: JobId) -> Job:
         """One that can be looked at; raises JobNotFound and JobFinished."""
-        job = await self._states.get(tenant, job_id)
-        if job.state in _ENDED:
-            message = "the job has ended: its result is a field, if it was to have one"
-            raise JobFinished(message, job_id=job_id, state=job.state.value)
-        return job
+        return _going_on(await self._states.get(tenant, job_id))
 
     async def look(self, tenant: TenantId, job: Job, held: HeldLattice) -> JobLook:
         """Its state: of this moment where it runs here, else as it was kept last.
 
-        The caller has reserved the bytes of the array. Raises JobNotBegun, WorkTooLarge,
-        ChunkDamaged and StorageUnavailable.
+        The caller has reserved the bytes of the array. Raises JobNotBegun, JobFinished,
+        WorkTooLarge, ChunkDamaged and StorageUnavailable.
         """
         live = await self._scheduler.look(tenant, job.job_id, _PEEK_S)
         if live is not None:
             return live
-        if job.checkpoint is None:
-            raise JobNotBegun("the job has nothing to show yet", job_id=job.job_id)
-        return await self._kept(tenant, job, held, job.checkpoint)
+        return await self._states.with_kept(tenant, job, lambda job: self._kept(tenant, job, held))
 
-    async def _kept(
-        self, tenant: TenantId, job: Job, held: HeldLattice, checkpoint: Checkpoint
-    ) -> JobLook:
+    async def _kept(self, tenant: TenantId, job: Job, held: HeldLattice) -> JobLook:
+        checkpoint = _going_on(job).checkpoint
+        if checkpoint is None:
+            raise JobNotBegun("the job has nothing to show yet", job_id=job.job_id)
         size_bytes = checkpoint.size_bytes + job.spec.size_bytes
         self._operations.work_limit.check_bytes(size_bytes)
         await self._operations.compilation.ready((warm.SIMULATIONS,))
@@ -73,6 +68,13 @@ class JobLooks:
             estimate, lambda stop: _restored(plan, state, stop)
         )
         return JobLook(array, checkpoint.steps_done, plan.spec)
+
+
+def _going_on(job: Job) -> Job:
+    if job.state in _ENDED:
+        message = "the job has ended: its result is a field, if it was to have one"
+        raise JobFinished(message, job_id=job.job_id, state=job.state.value)
+    return job
 
 
 def _restored(plan: RunPlan, state: bytes, stop: Stop) -> NDArray[Any]:

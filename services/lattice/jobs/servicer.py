@@ -105,7 +105,7 @@ class JobServicer:
         validation.check(request)
         job = await self._jobs.states.get(tenant(), domain.job_id(request.job_id))
         async with self._operations.send_budget.reserved(_series_bytes_max(job)):
-            columns, rows = await self._series(job)
+            columns, rows = await self._jobs.states.with_kept(tenant(), job, self._series)
             data = await asyncio.to_thread(convert.series_bytes, request, columns, rows)
             for message in body_pieces(convert.media_type(request), data):
                 async with self._operations.consumed_in_time():

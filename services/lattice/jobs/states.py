@@ -2,12 +2,13 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from girih.ids import TenantId
-from services.lattice.errors import JobNotFound
+from services.lattice.errors import ChunkDamaged, JobNotFound
 from services.lattice.jobs.domain import (
     Continued,
     Ended,
@@ -23,6 +24,8 @@ from services.lattice.state.cache import ByteCache
 from services.lattice.state.journal import JournalReplaced
 from services.plumbing.base64url import from_base64url, to_base64url
 from services.plumbing.errors import EventsUnavailable, InvalidInput
+
+R = TypeVar("R")
 
 _JOB_BYTES = 6_000
 _LINE_BYTES = 250
@@ -89,6 +92,18 @@ class JobStates:
             if known is None:
                 raise
             return known
+
+    async def with_kept(self, tenant: TenantId, job: Job, read: Callable[[Job], Awaitable[R]]) -> R:
+        """What is read of the state that a job has kept: of the next one when that has taken the
+        place of it meanwhile. Raises what `read` does."""
+        while True:
+            try:
+                return await read(job)
+            except ChunkDamaged:
+                now = await self.get(tenant, job.job_id)
+                if now.checkpoint == job.checkpoint:
+                    raise
+                job = now
 
     async def latest(self, tenant: TenantId, job_id: JobId) -> Job:
         """A job as the journal has it now. Raises JobNotFound and EventsUnavailable."""

@@ -1,5 +1,6 @@
 """Pictures of what is kept nowhere: what a chain would make, and what a job has computed so far."""
 
+import asyncio
 from typing import Any
 
 import grpc.aio
@@ -113,6 +114,27 @@ async def test_a_running_job_is_shown_and_what_is_shown_is_what_its_result_would
     result = await history.drawn(lattice_id=lattice.lattice_id, name="spins", pixels_max=32)
     assert kept.png == result
     assert (await refusal(job_drawn(client, same.job_id))).reason == "JOB_ENDED"
+
+
+async def test_a_job_is_looked_at_while_the_state_that_it_has_kept_is_replaced(
+    client: Client,
+) -> None:
+    jobs = JobCaller(client)
+    lattice = await client.create(shape=[16, 16])
+    job = await jobs.start(lattice.lattice_id, Ising(temperature=2.5), ENDLESS)
+    await jobs.until(job.job_id, 1)
+    await jobs.cancel(job.job_id)
+    await jobs.ended(job.job_id)
+
+    for _ in range(10):
+        before = await job_drawn(client, job.job_id)
+        await jobs.go_on(job.job_id)
+        await jobs.until(job.job_id, before.steps_done + 1)
+        looks = [asyncio.create_task(job_drawn(client, job.job_id)) for _ in range(8)]
+        await jobs.cancel(job.job_id)
+
+        assert min(look.steps_done for look in await asyncio.gather(*looks)) >= before.steps_done
+        await jobs.ended(job.job_id)
 
 
 async def test_a_job_is_shown_with_the_sites_that_were_blocked_when_it_was_started(
