@@ -121,18 +121,20 @@ def with_scipy(graph: SparseGraph) -> Ask:
 
 def contest(contenders: Sequence[Contender], rounds: int) -> None:
     """Let all answer, in turns, and compare the answers with the first's."""
-    expected = told(contenders[0].ask())
+    expected = as_floats(contenders[0].ask())
     for number in range(rounds + 1):
         for contender in contenders:
             began_s = time.perf_counter()
             answer = contender.ask()
             seconds = time.perf_counter() - began_s
-            np.testing.assert_allclose(told(answer), expected, rtol=1e-5, err_msg=contender.name)
+            np.testing.assert_allclose(
+                as_floats(answer), expected, rtol=1e-5, err_msg=contender.name
+            )
             if number:  # the first round warms up
                 contender.rounds_s.append(seconds)
 
 
-def told(distances: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float64]:
+def as_floats(distances: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float64]:
     """One way to say that nothing is reached: packages have several."""
     same: NDArray[np.float64] = distances.astype(np.float64)
     same[(same < 0) | (same > distances.size)] = np.inf

@@ -18,7 +18,7 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing.postgres.sql import load
 from tests.processes import Caller
 
-FOUND_OF = 10_000
+RARE_ONE_IN = 10_000
 FASTER_MIN = 100.0
 TAGGED_MIN = 0.6
 _BATCH = 1_000
@@ -63,15 +63,15 @@ async def _search(
     added = await connection.fetchval(_LABEL_BYTES) - before
     await connection.execute("VACUUM ANALYZE")
     print(
-        f"{event_count:,} events, 1,000 to a call, of which one of {FOUND_OF:,} is rare:"
+        f"{event_count:,} events, 1,000 to a call, of which one of {RARE_ONE_IN:,} is rare:"
         f" {added / event_count:.0f} bytes of labels an event"
     )
-    found, read = [], []
+    searched, read = [], []
     for _ in range(rounds):
         read.append(1 / await _read(service, pb.ReadRequest(), event_count))
         rare = pb.ReadRequest(filter=_RARE)
-        found.append(1 / await _read(service, rare, event_count // FOUND_OF))
-    return report("logs searched, of logs read", found, read, at_least=FASTER_MIN)
+        searched.append(1 / await _read(service, rare, event_count // RARE_ONE_IN))
+    return report("logs searched, of logs read", searched, read, at_least=FASTER_MIN)
 
 
 async def _read(service: Service, request: pb.ReadRequest, expected: int) -> float:
@@ -92,7 +92,7 @@ async def _print_plans(connection: asyncpg.Connection) -> None:
     arguments = [[([], ["rare"], "", "", "")], 1, False, 1_000, 2**20]
     plans: dict[str, str] = {}
 
-    def told(_connection: object, message: object) -> None:
+    def on_notice(_connection: object, message: object) -> None:
         _, _, plan = str(message).partition("Query Text: ")
         text, _, rest = plan.partition("\n")
         plans[text.strip()] = rest
@@ -102,10 +102,10 @@ async def _print_plans(connection: asyncpg.Connection) -> None:
     except asyncpg.UndefinedFileError:
         print("this PostgreSQL comes without auto_explain: no plans")
         return
-    connection.add_log_listener(told)
+    connection.add_log_listener(on_notice)
     tenant = await connection.fetchval("SELECT tenant FROM events.logs LIMIT 1")
     rows = await connection.fetch(statement, tenant, *arguments)
-    connection.remove_log_listener(told)
+    connection.remove_log_listener(on_notice)
     await connection.execute("SET auto_explain.log_min_duration = -1")
     print(f"the plans of a search that found {len(rows)}:")
     for text, plan in plans.items():
@@ -154,7 +154,7 @@ def _searched(number: int) -> pb.Event:
     made = event(f"permit-{number // 6}")
     made.type = f"step {number % 12}"
     made.tags[:] = [f"year-{number % 5}", f"desk-{number % 40}"]
-    if number % FOUND_OF == FOUND_OF // 2:
+    if number % RARE_ONE_IN == RARE_ONE_IN // 2:
         made.tags.append("rare")
     return made
 

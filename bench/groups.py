@@ -177,7 +177,7 @@ class Consumer:
         ] = GroupServiceStub(service.channel).Consume(metadata=service.caller.metadata)
         self._turn = asyncio.Lock()
 
-    async def say(self, request: groups_pb2.ConsumeRequest) -> None:
+    async def send(self, request: groups_pb2.ConsumeRequest) -> None:
         async with self._turn:
             await self.call.write(request)
 
@@ -187,18 +187,18 @@ async def consumer(service: Service, group: str) -> AsyncIterator[Consumer]:
     """A consumer that says in time that it is alive."""
     one = Consumer(service)
     start = groups_pb2.ConsumerStart(group=group, credits=1_000)
-    await one.say(groups_pb2.ConsumeRequest(start=start))
+    await one.send(groups_pb2.ConsumeRequest(start=start))
 
-    async def be_heard() -> None:
+    async def stay_alive() -> None:
         while True:
             await asyncio.sleep(ALIVE_S)
-            await one.say(groups_pb2.ConsumeRequest(alive=groups_pb2.ConsumerAlive()))
+            await one.send(groups_pb2.ConsumeRequest(alive=groups_pb2.ConsumerAlive()))
 
-    hearing = asyncio.create_task(be_heard())
+    signalling = asyncio.create_task(stay_alive())
     try:
         yield one
     finally:
-        hearing.cancel()
+        signalling.cancel()
         one.call.cancel()
 
 
@@ -210,8 +210,8 @@ async def take(one: Consumer, handle: Handle) -> None:
             handle(delivery.event.position)
             by_lane.setdefault((delivery.lane, delivery.token), []).append(delivery.event.position)
         for (lane, token), positions in by_lane.items():
-            said = groups_pb2.Acknowledge(lane=lane, token=token, positions=positions)
-            await one.say(groups_pb2.ConsumeRequest(acknowledge=said))
+            acknowledge = groups_pb2.Acknowledge(lane=lane, token=token, positions=positions)
+            await one.send(groups_pb2.ConsumeRequest(acknowledge=acknowledge))
 
 
 if __name__ == "__main__":

@@ -110,19 +110,19 @@ def stops(name: str, work: Callable[[Cancel], object]) -> bool:
     late_ms: list[tuple[float, float]] = []
     for number in range(_STOPS):
         stop = np.zeros(1, np.uint8)
-        told_s: list[float] = []
+        stopped_s: list[float] = []
 
-        def tell(stop: Cancel = stop, told_s: list[float] = told_s) -> None:
-            told_s += [time.clock_gettime(clock), time.perf_counter()]
+        def set_stop(stop: Cancel = stop, stopped_s: list[float] = stopped_s) -> None:
+            stopped_s += [time.clock_gettime(clock), time.perf_counter()]
             stop[0] = 1
 
-        timer = threading.Timer(_STOP_AFTER_S * (number + 1), tell)
+        timer = threading.Timer(_STOP_AFTER_S * (number + 1), set_stop)
         timer.start()
         try:
             work(stop)
         except Cancelled:
             taken_s, lasted_s = time.clock_gettime(clock), time.perf_counter()
-            late_ms.append(((taken_s - told_s[0]) * 1e3, (lasted_s - told_s[1]) * 1e3))
+            late_ms.append(((taken_s - stopped_s[0]) * 1e3, (lasted_s - stopped_s[1]) * 1e3))
         timer.cancel()
     worst_ms = max((taken_ms for taken_ms, _ in late_ms), default=0.0)
     holds = worst_ms <= STOP_MS_MAX

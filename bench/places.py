@@ -73,9 +73,9 @@ async def main(rounds: int, append_count: int) -> int:
         waiting = loads.pop("quiet")
         for number in range(rounds + 1):
             for load in LOADS:
-                found = await _turn(waiting, loads.get(load), append_count)
+                measurement = await _turn(waiting, loads.get(load), append_count)
                 if number:
-                    measured[load].append(found)
+                    measured[load].append(measurement)
     return _report(measured)
 
 
@@ -139,12 +139,12 @@ async def _loaded(load: Tenant | None) -> AsyncIterator[list[None]]:
 
 def _report(measured: Mapping[str, Sequence[Measured]]) -> int:
     quiet = [one.latency_s for one in measured["quiet"]]
-    for load, found in measured.items():
-        latency_s = statistics.median(one.latency_s for one in found)
+    for load, measurements in measured.items():
+        latency_s = statistics.median(one.latency_s for one in measurements)
         ratio = statistics.median(
-            one.latency_s / alone for one, alone in zip(found, quiet, strict=True)
+            one.latency_s / alone for one, alone in zip(measurements, quiet, strict=True)
         )
-        loaded = statistics.median(one.loaded for one in found)
+        loaded = statistics.median(one.loaded for one in measurements)
         print(
             f"{load:10} {1e3 * latency_s:7.2f} ms an append, {ratio:5.2f} of quiet;"
             f" {loaded:4.0f} large appends meanwhile",

@@ -169,8 +169,8 @@ def graph_components(graph: SparseGraph) -> dict[str, Callable[[], Ask]]:
         net = networkit_of(graph)
 
         def ask() -> Answer:
-            found = networkit.components.ConnectedComponents(net).run()
-            return np.sort(np.array(list(found.getComponentSizes().values())))
+            scores = networkit.components.ConnectedComponents(net).run()
+            return np.sort(np.array(list(scores.getComponentSizes().values())))
 
         return ask
 
@@ -238,8 +238,8 @@ def betweenness_peers(graph: SparseGraph) -> dict[str, Callable[[], Ask]]:
         net = rustworkx_of(graph)
 
         def ask() -> Answer:
-            found = rustworkx.graph_betweenness_centrality(net, normalized=False)
-            return np.array(list(found.values()))
+            scores = rustworkx.graph_betweenness_centrality(net, normalized=False)
+            return np.array(list(scores.values()))
 
         return ask
 
@@ -279,8 +279,8 @@ def pagerank(shape: tuple[int, ...]) -> Question:
         net = rustworkx_of(graph).to_directed()
 
         def ask() -> Answer:
-            found = rustworkx.pagerank(net, alpha=0.85, tol=1e-12, max_iter=1_000)
-            return np.array(list(found.values()))
+            scores = rustworkx.pagerank(net, alpha=0.85, tol=1e-12, max_iter=1_000)
+            return np.array(list(scores.values()))
 
         return ask
 
@@ -378,10 +378,10 @@ def contest(question: Question, rounds: int) -> None:
     for number in range(rounds + 1):
         for contender in question.contenders:
             began_s = time.perf_counter()
-            told = contender.ask()
+            values = contender.ask()
             seconds = time.perf_counter() - began_s
             np.testing.assert_allclose(
-                np.asarray(told, np.float64),
+                np.asarray(values, np.float64),
                 expected,
                 rtol=question.tolerance,
                 atol=question.tolerance * float(np.abs(expected).max()),

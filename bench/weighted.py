@@ -186,11 +186,11 @@ def with_rustworkx(question: Question, graph: SparseGraph) -> Ask:
     goal = None if question.to_all else graph.vertices - 1
 
     def ask() -> NDArray[Any] | float:
-        found = rustworkx.digraph_dijkstra_shortest_path_lengths(net, 0, float, goal)
+        distances = rustworkx.digraph_dijkstra_shortest_path_lengths(net, 0, float, goal)
         if goal is not None:
-            return float(found[goal]) if goal in found else np.inf
+            return float(distances[goal]) if goal in distances else np.inf
         lengths = np.full(graph.vertices, np.inf)
-        lengths[list(found.keys())] = list(found.values())
+        lengths[list(distances.keys())] = list(distances.values())
         lengths[0] = 0.0
         return graph.spread(lengths)
 
@@ -250,18 +250,20 @@ def with_igraph(question: Question, graph: SparseGraph) -> Ask:
 
 def contest(contenders: Sequence[Contender], rounds: int) -> None:
     """Let all answer, in turns, and compare the answers with the first's."""
-    expected = told(contenders[0].ask())
+    expected = as_floats(contenders[0].ask())
     for number in range(rounds + 1):
         for contender in contenders:
             began_s = time.perf_counter()
             answer = contender.ask()
             seconds = time.perf_counter() - began_s
-            np.testing.assert_allclose(told(answer), expected, rtol=1e-5, err_msg=contender.name)
+            np.testing.assert_allclose(
+                as_floats(answer), expected, rtol=1e-5, err_msg=contender.name
+            )
             if number:  # the first round warms up
                 contender.rounds_s.append(seconds)
 
 
-def told(lengths: NDArray[Any] | float) -> NDArray[np.float64]:
+def as_floats(lengths: NDArray[Any] | float) -> NDArray[np.float64]:
     """One way to say that nothing is reached: packages have several."""
     same = np.atleast_1d(np.asarray(lengths, np.float64)).copy()
     same[(same < 0) | (same > 1e30)] = np.inf

@@ -53,8 +53,8 @@ def lines(url: str, panel: Panel, minutes: float) -> Iterator[Line]:
             "step": _STEP_S,
         }
         with urlopen(f"{url}/api/v1/query_range?{urlencode(asked)}", timeout=_TIMEOUT_S) as answer:  # noqa: S310 - it is http
-            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-        for series in found:
+            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        for series in result:
             points = [(at, float(value)) for at, value in series["values"] if value != "NaN"]
             yield Line(_legend(legend, series["metric"]), points)
 
@@ -97,7 +97,7 @@ def figure(panel: Panel, shown: Sequence[Line]) -> str:
     )
     more = f" <li>and {len(shown) - _LEGENDS_MAX} more</li>" if len(shown) > _LEGENDS_MAX else ""
     return (
-        f"<figure>{caption}<div>{_told(most, panel.unit)}</div>"
+        f"<figure>{caption}<div>{_formatted(most, panel.unit)}</div>"
         f'<svg width="{_WIDTH}" height="{_HEIGHT}" style="background:#f6f8fa">{drawn}</svg>'
         f"<ul>{legends}{more}</ul></figure>"
     )
@@ -106,7 +106,7 @@ def figure(panel: Panel, shown: Sequence[Line]) -> str:
 _UNITS: Final = {"s": "s", "bytes": "B", "Bps": "B/s", "reqps": "req/s", "cps": "/s", "short": ""}
 
 
-def _told(value: float, unit: str) -> str:
+def _formatted(value: float, unit: str) -> str:
     """The top of the axis, as people read it."""
     if unit == "percentunit":
         return f"{value:.1%}"

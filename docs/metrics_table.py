@@ -127,11 +127,11 @@ def registered() -> Registered:
         return asyncio.run(_registered(_environ(Path(folder))))
 
 
-def page(found: Registered) -> str:
+def page(registered: Registered) -> str:
     """The whole page."""
-    shared = found.shared()
-    parts = [_HEAD, "## Several processes\n", *_shared_table(shared, len(found.families))]
-    for process, families in found.families.items():
+    shared = registered.shared()
+    parts = [_HEAD, "## Several processes\n", *_shared_table(shared, len(registered.families))]
+    for process, families in registered.families.items():
         parts += [f"\n## {process}\n", *_table(one for one in families if one not in shared)]
         if process == "projections":
             parts.append(_INDICATORS.rstrip())
@@ -144,8 +144,8 @@ def families_of(registry: CollectorRegistry) -> tuple[Family, ...]:
     """What is registered, by name; without what every Python process has."""
     # Its own public view is of samples, and what has labels has none at first.
     collectors = list(registry._collector_to_names)  # noqa: SLF001, RUF100
-    found = [family for one in collectors for family in _families(one)]
-    return tuple(sorted(found))
+    families = [family for one in collectors for family in _families(one)]
+    return tuple(sorted(families))
 
 
 def _families(collector: Collector) -> Iterator[Family]:
@@ -197,11 +197,11 @@ def _environ(folder: Path) -> dict[str, str]:
 
 
 async def _registered(environ: Mapping[str, str]) -> Registered:
-    found = {}
+    families = {}
     for process, build in _PROCESSES.items():
         async with build(environ) as registry:
-            found[process] = families_of(registry)
-    return Registered(found)
+            families[process] = families_of(registry)
+    return Registered(families)
 
 
 def _of_server(

@@ -49,10 +49,10 @@ async def run(settings: Settings) -> None:
     ):
         host, port = listener.getsockname()[:2]
 
-        async def say_so() -> None:
+        async def log_ready() -> None:
             _log.info("serving", address=f"{host}:{port}", metrics_port=metrics_port)
 
-        await serve_from(listener, settings, registry, OwnedTasks(), on_ready=say_so)
+        await serve_from(listener, settings, registry, OwnedTasks(), on_ready=log_ready)
 
 
 async def serve_from(

@@ -23,7 +23,7 @@ Metadata = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class ToldProcess:
+class ProcessSettings:
     """A process, and its settings without what is secret; none where it did not answer."""
 
     process: str
@@ -55,7 +55,7 @@ class ShownProcesses:
         self._channels = channels
         self._ops_token = ops_token
 
-    async def settings(self) -> Sequence[ToldProcess]:
+    async def settings(self) -> Sequence[ProcessSettings]:
         """What each was told when it started, the gateway first."""
 
         async def ask(channel: grpc.aio.Channel, metadata: Metadata) -> Sequence[pb.Setting]:
@@ -65,8 +65,8 @@ class ShownProcesses:
             return answer.settings
 
         asked = await self._ask(ask)
-        told = [ToldProcess(name, answer or ()) for name, answer in asked]
-        return [ToldProcess("gateway", self._own), *told]
+        answers = [ProcessSettings(name, answer or ()) for name, answer in asked]
+        return [ProcessSettings("gateway", self._own), *answers]
 
     async def figures(self) -> Sequence[BusyProcess]:
         """How busy each is, the gateway first."""
@@ -78,8 +78,8 @@ class ShownProcesses:
             return answer.figures
 
         own, asked = await asyncio.gather(figures(self._registry), self._ask(ask))
-        told = [BusyProcess(name, answer) for name, answer in asked]
-        return [BusyProcess("gateway", own), *told]
+        answers = [BusyProcess(name, answer) for name, answer in asked]
+        return [BusyProcess("gateway", own), *answers]
 
     async def _ask(
         self, ask: Callable[[grpc.aio.Channel, Metadata], Awaitable[Answer]]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-_PATIENCE_S = 60.0
+_LOCK_TIMEOUT_S = 60.0
 _POLL_S = 0.02
 _OTHERS = 0o077
 
@@ -143,7 +143,7 @@ class CredentialsFile:
 
 
 def _wait_for(handle: int, path: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -52,17 +52,17 @@ def locked() -> list[Part]:
 
 def known(url: str, parts: Sequence[Part]) -> dict[Part, list[str]]:
     """The ids of what is known of each part of which something is. Raises NothingWasChecked."""
-    found: dict[Part, list[str]] = {}
+    ids_of: dict[Part, list[str]] = {}
     asked = [KNOWN_BAD, *parts]
     with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
         for begin in range(0, len(asked), _BATCH):
-            _ask(client, asked[begin : begin + _BATCH], found)
-    if not found.get(KNOWN_BAD):
+            _ask(client, asked[begin : begin + _BATCH], ids_of)
+    if not ids_of.get(KNOWN_BAD):
         raise NothingWasChecked(f"{url} knows nothing of {KNOWN_BAD.name} {KNOWN_BAD.version}")
-    return {part: ids for part, ids in found.items() if ids and part in parts}
+    return {part: ids for part, ids in ids_of.items() if ids and part in parts}
 
 
-def _ask(client: httpx.Client, parts: Sequence[Part], found: dict[Part, list[str]]) -> None:
+def _ask(client: httpx.Client, parts: Sequence[Part], ids_of: dict[Part, list[str]]) -> None:
     """Add what is known of parts, page by page."""
     waiting: list[tuple[Part, str]] = [(part, "") for part in parts]
     for _ in range(_PAGES_MAX):
@@ -71,7 +71,7 @@ def _ask(client: httpx.Client, parts: Sequence[Part], found: dict[Part, list[str
         answers = _answers(client, waiting)
         pages = list(zip((part for part, _ in waiting), answers, strict=True))
         for part, answer in pages:
-            found.setdefault(part, []).extend(one["id"] for one in answer.get("vulns", ()))
+            ids_of.setdefault(part, []).extend(one["id"] for one in answer.get("vulns", ()))
         waiting = [
             (part, token) for part, answer in pages if (token := answer.get("next_page_token"))
         ]
@@ -104,13 +104,13 @@ def main(url: str) -> int:
     except (NothingWasChecked, httpx.InvalidURL) as error:
         print(f"nothing was checked: {error}", file=sys.stderr)
         return UNAVAILABLE
-    told = {one for ids in bad.values() for one in ids}
+    reported = {one for ids in bad.values() for one in ids}
     refused = {part: ids for part, ids in bad.items() if set(ids) - set(ACCEPTED)}
     for part, ids in refused.items():
         print(f"{part.name} {part.version}: {', '.join(ids)}", file=sys.stderr)
-    for one in set(ACCEPTED) - told:
+    for one in set(ACCEPTED) - reported:
         print(f"{one} is accepted, and nobody tells of it any more", file=sys.stderr)
-    if refused or set(ACCEPTED) - told:
+    if refused or set(ACCEPTED) - reported:
         return 1
     print(f"nothing is known of {len(parts)} packages, but for {len(ACCEPTED)} that are accepted")
     return 0

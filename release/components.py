@@ -64,12 +64,12 @@ def pins(lock: Path) -> list[Pin]:
     """All of a lock, for whichever machine."""
     return [
         Pin(
-            canonicalize_name(found["name"]),
-            found["version"],
-            (found["marker"] or "").strip(),
-            tuple(_HASH.findall(found["hashes"])),
+            canonicalize_name(match["name"]),
+            match["version"],
+            (match["marker"] or "").strip(),
+            tuple(_HASH.findall(match["hashes"])),
         )
-        for found in _PIN.finditer(lock.read_text(encoding="utf-8"))
+        for match in _PIN.finditer(lock.read_text(encoding="utf-8"))
     ]
 
 
@@ -80,14 +80,14 @@ def components(needed: list[str]) -> list[Component]:
     Raises LookupError for what is installed in another version than is locked, or not at all.
     """
     locked = {pin.name: pin for pin in pins(LOCK) if pin.is_for_here}
-    found: dict[str, Component] = {}
+    components_by_name: dict[str, Component] = {}
     waiting = named(needed)
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found[name] = _installed(locked, name)
-            waiting += found[name].needs
-    return [*(found[name] for name in sorted(found)), *vendored()]
+        if name not in components_by_name:
+            components_by_name[name] = _installed(locked, name)
+            waiting += components_by_name[name].needs
+    return [*(components_by_name[name] for name in sorted(components_by_name)), *vendored()]
 
 
 def named(needed: list[str]) -> list[str]:
@@ -132,9 +132,14 @@ def _licence(package: Distribution) -> str:
         for one in stated.get("classifier", [])
         if one.startswith("License ::")
     )
-    told = (stated.get("license_expression"), stated.get("license"), *classifiers)
+    licences = (stated.get("license_expression"), stated.get("license"), *classifiers)
     return next(
-        (found for one in map(str, filter(None, told)) if (found := spelled(package.name, one))), ""
+        (
+            licence
+            for one in map(str, filter(None, licences))
+            if (licence := spelled(package.name, one))
+        ),
+        "",
     )
 
 

@@ -31,8 +31,8 @@ from bench.load.ledger import Ledger
 from bench.load.people import ANSWER_TIMEOUT_S, Caller, GaveUp, Person
 
 _HOUR_S: Final = 3_600
-_PATIENCE: Final = 3.0
-_PATIENCE_S_MIN: Final = 60.0
+_ARRIVAL_SLACK: Final = 3.0
+_ARRIVAL_S_MIN: Final = 60.0
 _PREPARED_AT_ONCE: Final = 8
 _PROVEN_AT_ONCE: Final = 8
 _PAGE: Final = 1_000
@@ -92,7 +92,7 @@ def main(url: str, user_count: int, per_s: float, think_s: float) -> None:
                 ended("preparing")
             case "arrive":
                 runner.start(user_count, spawn_rate=per_s)
-                crowd.all_arrived.wait(_PATIENCE_S_MIN + _PATIENCE * user_count / per_s)
+                crowd.all_arrived.wait(_ARRIVAL_S_MIN + _ARRIVAL_SLACK * user_count / per_s)
             case "hold":
                 ended("arriving")
             case "leave":
@@ -153,8 +153,10 @@ def _prove(environment: Environment, crowd: LoadCrowd) -> list[str]:
                 return [f"what {caller.email} has stored could not be read"]
 
     # Who was never told of anything has nothing to lose.
-    told = [one for one in crowd.people if one[1].positions or one[1].lattices]
-    return [problem for problems in Pool(_PROVEN_AT_ONCE).imap(one, told) for problem in problems]
+    appended = [one for one in crowd.people if one[1].positions or one[1].lattices]
+    return [
+        problem for problems in Pool(_PROVEN_AT_ONCE).imap(one, appended) for problem in problems
+    ]
 
 
 def _stored(caller: Caller, ledger: Ledger) -> tuple[list[dict[str, Any]], set[str]]:

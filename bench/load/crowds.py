@@ -65,17 +65,17 @@ class Crowds:
 
     def prove(self) -> Proven:
         """Have all read back what was acknowledged."""
-        told = self.all_do("prove")
+        answers = self.all_do("prove")
         return Proven(
             {
-                name: Figures.sum(Figures.from_json(one["phases"][name]) for one in told)
-                for name in told[0]["phases"]
+                name: Figures.sum(Figures.from_json(one["phases"][name]) for one in answers)
+                for name in answers[0]["phases"]
             },
-            sum(one["arrived_count"] for one in told),
-            sum(one["event_count"] for one in told),
-            sum(one["lattice_count"] for one in told),
-            sum(one["problem_count"] for one in told),
-            [problem for one in told for problem in one["problems"]],
+            sum(one["arrived_count"] for one in answers),
+            sum(one["event_count"] for one in answers),
+            sum(one["lattice_count"] for one in answers),
+            sum(one["problem_count"] for one in answers),
+            [problem for one in answers for problem in one["problems"]],
         )
 
     @staticmethod

@@ -173,9 +173,11 @@ class Person(FastHttpUser):
 
     @task(4)
     def find_path(self) -> None:
-        found = self._try("find path", "POST", f"/v1/lattices/{self.lattice_id}:findPath", _CORNERS)
+        answer = self._try(
+            "find path", "POST", f"/v1/lattices/{self.lattice_id}:findPath", _CORNERS
+        )
         self._expect(
-            "find path", int(found["path"]["steps"]) == _STEPS, "a path of the wrong length"
+            "find path", int(answer["path"]["steps"]) == _STEPS, "a path of the wrong length"
         )
 
     @task(4)

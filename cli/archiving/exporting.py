@@ -74,13 +74,13 @@ def _check_same(manifest: Manifest, incarnation: str, transfer: Transfer) -> Non
         return
     page = transfer.digests(1)
     tree = manifest.tree
-    found = type(tree)()
-    while page.events and found.leaf_count < manifest.head:
+    copied = type(tree)()
+    while page.events and copied.leaf_count < manifest.head:
         for event in page.events:
-            if found.leaf_count < manifest.head:
-                found.add(event.leaf_digest)
-        page = transfer.digests(found.leaf_count + 1)
-    if found.root() != tree.root():
+            if copied.leaf_count < manifest.head:
+                copied.add(event.leaf_digest)
+        page = transfer.digests(copied.leaf_count + 1)
+    if copied.root() != tree.root():
         message = "the log does not hold what the archive has of it: it was restored, or is another"
         raise Failed(f"{message} one. Export into another folder.", exit_codes.DATAERR)
 

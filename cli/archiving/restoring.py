@@ -37,7 +37,7 @@ class Restored:
     manifest: Manifest
     incarnation: str
     """The new one of the log."""
-    found_count: int
+    present_count: int
     """Events that were there already, of an import before."""
     snapshot_count: int
     snapshots_passed_over: int
@@ -52,19 +52,19 @@ def restore(girih: Client, source: Source) -> Restored:
     """
     manifest = verifying.checked(source.folder, source.key)
     own_key = source.key if manifest.is_sealed else None
-    transfer, found = Transfer.of(girih), girih.log().head
-    if found > manifest.head:
-        raise _other(f"the log has {found:,} events, and the archive {manifest.head:,}")
+    transfer, present_count = Transfer.of(girih), girih.log().head
+    if present_count > manifest.head:
+        raise _other(f"the log has {present_count:,} events, and the archive {manifest.head:,}")
     head = 0
     for batch in _batches(_archived(source.folder, manifest, own_key)):
-        head = _put_down(transfer, batch, head, found)
+        head = _put_down(transfer, batch, head, present_count)
         source.on_head(head)
     _prove(transfer, manifest)
     count, passed_over = _restore_snapshots(transfer, source.folder, manifest, own_key)
     return Restored(
         manifest=manifest,
         incarnation=girih.log().incarnation,
-        found_count=found,
+        present_count=present_count,
         snapshot_count=count,
         snapshots_passed_over=passed_over,
     )
@@ -91,10 +91,12 @@ def _batches(events: Iterator[ArchivedEvent]) -> Iterator[list[ArchivedEvent]]:
         yield batch
 
 
-def _put_down(transfer: Transfer, batch: Sequence[ArchivedEvent], head: int, found: int) -> int:
+def _put_down(
+    transfer: Transfer, batch: Sequence[ArchivedEvent], head: int, present_count: int
+) -> int:
     """The head behind a batch, of which some or all may be there already."""
     last = head + len(batch)
-    left = batch[max(0, found - head) :]
+    left = batch[max(0, present_count - head) :]
     if not left:
         return last
     after = last - len(left)

@@ -64,7 +64,7 @@ class LogComparison:
     snapshots_differ: tuple[str, ...]
 
 
-class _Home(NamedTuple):
+class _LogHead(NamedTuple):
     """Where a log is on one side."""
 
     move: int
@@ -81,34 +81,34 @@ def compare(
     moved last.
     """
     restored, others = _logs(tools, restored_urls), _logs(tools, other_urls)
-    nowhere = _Home(0, 0, other_urls[0])
+    nowhere = _LogHead(0, 0, other_urls[0])
     return [
-        _compared(tools, home, others.get(tenant, nowhere), tenant)
-        for tenant, home in sorted(restored.items())
+        _compared(tools, restored_log, others.get(tenant, nowhere), tenant)
+        for tenant, restored_log in sorted(restored.items())
     ]
 
 
-def _compared(tools: Tools, home: _Home, other: _Home, tenant: str) -> LogComparison:
-    hashes = {_events(tools, one.url, tenant, home.head) for one in (home, other)}
-    mine, theirs = (_snapshots(tools, one.url, tenant) for one in (home, other))
+def _compared(tools: Tools, restored_log: _LogHead, other: _LogHead, tenant: str) -> LogComparison:
+    hashes = {_events(tools, one.url, tenant, restored_log.head) for one in (restored_log, other)}
+    mine, theirs = (_snapshots(tools, one.url, tenant) for one in (restored_log, other))
     shared = mine.keys() & theirs.keys()
     return LogComparison(
         tenant=tenant,
-        head=home.head,
-        behind_count=other.head - home.head,
-        is_same=len(hashes) == 1 and other.head >= home.head,
+        head=restored_log.head,
+        behind_count=other.head - restored_log.head,
+        is_same=len(hashes) == 1 and other.head >= restored_log.head,
         snapshot_count=len(shared),
         snapshots_differ=tuple(sorted(name for name in shared if mine[name] != theirs[name])),
     )
 
 
-def _logs(tools: Tools, urls: Sequence[str]) -> dict[str, _Home]:
-    homes: dict[str, _Home] = {}
+def _logs(tools: Tools, urls: Sequence[str]) -> dict[str, _LogHead]:
+    logs: dict[str, _LogHead] = {}
     for url in urls:
-        found: dict[str, tuple[int, int]] = json.loads(tools.query(url, _LOGS))
-        for tenant, (move, head) in found.items():
-            homes[tenant] = max(homes.get(tenant, _Home(-1, 0, "")), _Home(move, head, url))
-    return homes
+        heads: dict[str, tuple[int, int]] = json.loads(tools.query(url, _LOGS))
+        for tenant, (move, head) in heads.items():
+            logs[tenant] = max(logs.get(tenant, _LogHead(-1, 0, "")), _LogHead(move, head, url))
+    return logs
 
 
 def _events(tools: Tools, url: str, tenant: str, head: int) -> str:
@@ -116,8 +116,10 @@ def _events(tools: Tools, url: str, tenant: str, head: int) -> str:
 
 
 def _snapshots(tools: Tools, url: str, tenant: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(tools.query(url, _SNAPSHOTS.format(tenant=_quoted(tenant))))
-    return found
+    digests: dict[str, str] = json.loads(
+        tools.query(url, _SNAPSHOTS.format(tenant=_quoted(tenant)))
+    )
+    return digests
 
 
 def _quoted(text: str) -> str:

@@ -29,10 +29,10 @@ def servers(tools: Tools, urls: Mapping[str, str]) -> Sequence[Server]:
 
     Raises Failed for one that does not answer.
     """
-    found: dict[str, dict[str, str]] = {}
+    urls_of: dict[str, dict[str, str]] = {}
     for name, url in urls.items():
-        found.setdefault(tools.query(url, _SERVER), {})[name] = url
-    return [Server(next(iter(one)), next(iter(one.values())), one) for one in found.values()]
+        urls_of.setdefault(tools.query(url, _SERVER), {})[name] = url
+    return [Server(next(iter(one)), next(iter(one.values())), one) for one in urls_of.values()]
 
 
 def repository(folder: Path, name: str) -> Repository:

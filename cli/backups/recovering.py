@@ -55,7 +55,7 @@ def recover(
     try:
         data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copytree(repository.data(backup), new, symlinks=True)
-        _tell(new, repository, at)
+        _report(new, repository, at)
         last_commit_at = _replay(new)
         new.rename(data)
     except OSError as error:
@@ -72,7 +72,7 @@ def recover(
     )
 
 
-def _tell(data: Path, repository: Repository, at: datetime | None) -> None:
+def _report(data: Path, repository: Repository, at: datetime | None) -> None:
     """Say to the server what it is to do when it starts."""
     data.chmod(0o700)
     segment = shlex.quote(str(repository.wal)) + "/%f"

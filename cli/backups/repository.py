@@ -76,15 +76,15 @@ class Repository:
 
     def backups(self) -> Sequence[BaseBackup]:
         """The oldest first. Raises Failed for one whose facts cannot be read."""
-        found = []
+        backups = []
         for path in sorted((self.folder / _BASES).glob(f"*/{_FACTS}")):
             if path.parent.suffix == ".new":
                 continue
             try:
-                found.append(BaseBackup(**json.loads(path.read_text())))
+                backups.append(BaseBackup(**json.loads(path.read_text())))
             except (OSError, ValueError, TypeError) as error:
                 raise Failed(f"{path} cannot be read: {error}", exit_codes.DATAERR) from error
-        return sorted(found, key=lambda backup: backup.ended)
+        return sorted(backups, key=lambda backup: backup.ended)
 
     def newest(self, before: datetime | None = None) -> BaseBackup:
         """The newest that ended before a moment. Raises Failed."""

@@ -116,7 +116,7 @@ def _ended(child: process.Child, is_over: Callable[[], bool]) -> int:
     """The exit code of a child, which is ended when it is over."""
     while child.poll() is None:
         if is_over():
-            process.end(child, (signal.SIGINT, signal.SIGKILL), patience_s=_STEADY_S)
+            process.end(child, (signal.SIGINT, signal.SIGKILL), timeout_s=_STEADY_S)
         time.sleep(_POLL_S)
     return int(child.returncode)
 

@@ -84,7 +84,7 @@ class Surroundings:
     running: state.State | None
     last: state.State | None = None
     """What the last `girih up` left behind, which has ended without a word."""
-    is_told: bool = False
+    has_addresses: bool = False
     """The environment says where every process listens: they may run without `girih up`."""
     shell: Mapping[str, str] = field(default_factory=dict)
     """The environment as it is here."""
@@ -92,7 +92,7 @@ class Surroundings:
     @property
     def is_looked_at(self) -> bool:
         """Whether there are processes of ours, and not whoever listens where they would."""
-        return self.running is not None or self.is_told
+        return self.running is not None or self.has_addresses
 
     @property
     def is_elsewhere(self) -> bool:
@@ -112,7 +112,7 @@ class Surroundings:
             variables,
             running,
             last=recorded,
-            is_told=all(environ.get(f"{name.upper()}_ADDRESS") for name in PROCESSES),
+            has_addresses=all(environ.get(f"{name.upper()}_ADDRESS") for name in PROCESSES),
             shell=environ,
         )
 
@@ -189,7 +189,7 @@ def _running(around: Surroundings) -> Finding:
 
 def _not_running(around: Surroundings) -> Finding:
     # Who runs the processes by other means has no data directory, unless one was named.
-    grade: Grade = "note" if around.is_told else "wrong"
+    grade: Grade = "note" if around.has_addresses else "wrong"
     if not around.data_dir.is_dir():
         grade = "wrong" if around.is_elsewhere else grade
         message = f"has never run here: there is no {around.data_dir}"
@@ -366,13 +366,13 @@ def _places(
 ) -> Iterator[Finding]:
     """Whether all processes, and the logs, mean the same databases by the names of places."""
     processes, unasked = _asked_for_places(around) if around.is_looked_at else ([], "")
-    found = list(places.problems(named, seen, processes))
-    for message, mend in found:
+    problems = list(places.problems(named, seen, processes))
+    for message, mend in problems:
         yield Finding("places", "wrong", message, mend)
     is_one = named == [places.DEFAULT]
     if unasked and not is_one:
         yield Finding("places", "note", f"which ones events has is not known: {unasked}")
-    if not found and not is_one:
+    if not problems and not is_one:
         asked = f"; so say {', '.join(one.address for one in processes)}" if processes else ""
         yield Finding("places", "well", f"logs are in {', '.join(named)}{asked}")
 
@@ -382,7 +382,7 @@ def _asked_for_places(around: Surroundings) -> tuple[list[places.Replica], str]:
     from cli.client.places import PlacedLogs
     from cli.commands.keeping.archives import operator_token
 
-    found, unasked = [], ""
+    replicas, unasked = [], ""
     token_of = partial(operator_token, around.data_dir, environ=around.environ)
     address = reachable(around.environ["EVENTS_ADDRESS"])
     try:
@@ -390,10 +390,10 @@ def _asked_for_places(around: Surroundings) -> tuple[list[places.Replica], str]:
             if not ports.listens(one, _TIMEOUT_S):
                 continue  # told of as a process that does not answer
             asked = PlacedLogs(one, token_of, around.environ, name=ports.split(address)[0])
-            found.append(places.Replica(one, asked.databases()))
+            replicas.append(places.Replica(one, asked.databases()))
     except Failed as error:
         unasked = str(error)
-    return found, unasked
+    return replicas, unasked
 
 
 def _look_at(

@@ -280,10 +280,10 @@ def distances(
         if file is not None:
             _write_field(gateway.get(route)["shape"], answers, file)
             return
-        told = (distance for _, part in answers for distance in part)
+        lengths = (distance for _, part in answers for distance in part)
         rows = (
             {"site": site["coordinates"], "distance": None if distance < 0 else distance}
-            for site, distance in zip(body["targets"], told, strict=True)
+            for site, distance in zip(body["targets"], lengths, strict=True)
         )
         listing(rows, _DISTANCES, output_format, pager=False)
 

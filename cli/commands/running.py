@@ -87,22 +87,22 @@ def status(
     """
     from cli.local import background
 
-    found = background.look(_existing(data_dir), os.environ)
+    state = background.look(_existing(data_dir), os.environ)
     if output_format.is_document:
-        output.document(found.document(), output_format)
+        output.document(state.document(), output_format)
     else:
-        _show(found, output_format)
-    if not found.is_well:
-        is_off = found.word in {"stopped", "killed"}
+        _show(state, output_format)
+    if not state.is_well:
+        is_off = state.word in {"stopped", "killed"}
         raise typer.Exit(exit_codes.UNAVAILABLE if is_off else exit_codes.FAILED)
 
 
-def _show(found: "Status", output_format: Format) -> None:
+def _show(state: "Status", output_format: Format) -> None:
     if output_format.is_for_people:
-        output.sentence(_sentence(found))
-    output.listing(found.processes, _PROCESSES, output_format, pager=False)
-    for one in found.processes:
-        if one.problem and found.run and found.word not in {"stopping", "killed"}:
+        output.sentence(_sentence(state))
+    output.listing(state.processes, _PROCESSES, output_format, pager=False)
+    for one in state.processes:
+        if one.problem and state.run and state.word not in {"stopping", "killed"}:
             output.message(f"{one.name} {one.problem}; see girih logs {one.name}")
 
 
@@ -117,20 +117,20 @@ _PROCESSES = Listing(
 )
 
 
-def _sentence(found: "Status") -> str:
-    if found.word == "stopped":
-        return f"girih is not running here ({found.data_dir}); start it: girih up"
-    if found.word == "killed":
+def _sentence(state: "Status") -> str:
+    if state.word == "stopped":
+        return f"girih is not running here ({state.data_dir}); start it: girih up"
+    if state.word == "killed":
         left = (
-            "this is left over, girih down ends it" if found.processes else "nothing is left of it"
+            "this is left over, girih down ends it" if state.processes else "nothing is left of it"
         )
-        return f"girih was killed here ({found.data_dir}); {left}. Start it: girih up"
-    if found.run is None:
-        return f"girih is starting on {found.data_dir}."
-    since = datetime.fromtimestamp(found.run.began_at_s, UTC).astimezone()
-    where = "in the background" if found.run.is_detached else "in a terminal"
+        return f"girih was killed here ({state.data_dir}); {left}. Start it: girih up"
+    if state.run is None:
+        return f"girih is starting on {state.data_dir}."
+    since = datetime.fromtimestamp(state.run.began_at_s, UTC).astimezone()
+    where = "in the background" if state.run.is_detached else "in a terminal"
     return (
-        f"girih is {found.word} {where} on {found.data_dir}, process {found.run.supervisor.pid},"
+        f"girih is {state.word} {where} on {state.data_dir}, process {state.run.supervisor.pid},"
         f" since {since:%Y-%m-%d %H:%M:%S %Z}."
     )
 
@@ -180,11 +180,11 @@ def logs(
 
 def _logs(data_dir: Path, names: list[str]) -> dict[str, Path]:
     """The log files by process. Raises Failed for one that has none."""
-    found = {path.stem: path for path in sorted((data_dir / "logs").glob("*.log"))}
-    if unknown := [name for name in names if name not in found]:
-        message = f"there is no log of {', '.join(unknown)}; there are {', '.join(found) or 'none'}"
+    paths = {path.stem: path for path in sorted((data_dir / "logs").glob("*.log"))}
+    if unknown := [name for name in names if name not in paths]:
+        message = f"there is no log of {', '.join(unknown)}; there are {', '.join(paths) or 'none'}"
         raise Failed(message, exit_codes.NOINPUT)
-    return {name: found[name] for name in names} if names else found
+    return {name: paths[name] for name in names} if names else paths
 
 
 def _print_line(name: str, line: str, width: int) -> None:

@@ -75,9 +75,9 @@ def show(
         output.document(answer, output_format)
         return
     print(json.dumps(answer["schema"], indent=2, ensure_ascii=False))
-    told, upcaster = answer["version"], answer.get("upcaster")
+    shown, upcaster = answer["version"], answer.get("upcaster")
     leads = f"; leads on to version {upcaster['toVersion']}" if upcaster else ""
-    output.message(f"version {told.get('version', 0)}, {_compatibility(told)} compatible{leads}")
+    output.message(f"version {shown.get('version', 0)}, {_compatibility(shown)} compatible{leads}")
 
 
 @app.verb(

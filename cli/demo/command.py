@@ -48,7 +48,7 @@ def run(gateway: "Gateway", events_address: str, output_format: Format) -> None:
         streams = len({one.stream for one in HAPPENINGS})
         print(
             f"{len(HAPPENINGS)} events of {streams} streams, {appended} of them appended now",
-            *(_told(floor) for floor in floors),
+            *(_floor_sentence(floor) for floor in floors),
             sep="\n",
         )
         output.message(_NEXT.format(maze=floors[1]["latticeId"][:13]))
@@ -111,7 +111,7 @@ def _laid(gateway: "Gateway", floor: Floor, request_id: str) -> "Json":
     }
 
 
-def _told(floor: "Json") -> str:
+def _floor_sentence(floor: "Json") -> str:
     ends = (",".join(map(str, floor[end]["coordinates"])) for end in ("start", "goal"))
     way = f"{' to '.join(ends)} is {floor['length']:.4g} long"
     return f"lattice {floor['latticeId']}: {floor['title']}; {way}"

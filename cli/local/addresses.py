@@ -28,8 +28,8 @@ _PORT_MAX = 65_535
 
 def chosen(data_dir: Path, given: Mapping[str, str | None]) -> dict[str, str]:
     """What is `given`, or else what was when it was up last, or else the default."""
-    said = {name: given[name] for name in DEFAULTS if given.get(name)}
-    return {**DEFAULTS, **remembered(data_dir), **{name: str(said[name]) for name in said}}
+    stated = {name: given[name] for name in DEFAULTS if given.get(name)}
+    return {**DEFAULTS, **remembered(data_dir), **{name: str(stated[name]) for name in stated}}
 
 
 def remembered(data_dir: Path) -> dict[str, str]:
@@ -92,9 +92,9 @@ def _free(name: str, address: str, taken: set[str]) -> str:
     host, _, port = address.rpartition(":")
     others = (f"{host}:{number}" for number in range(int(port) + 1, _PORT_MAX + 1))
     is_free = (other for other in others if other not in taken and ports.obstacle(other) is None)
-    found = next(is_free, f"{host}:0")
-    taken.add(found)
-    return found.rpartition(":")[2] if name.endswith("_PORT") else found
+    free = next(is_free, f"{host}:0")
+    taken.add(free)
+    return free.rpartition(":")[2] if name.endswith("_PORT") else free
 
 
 def main() -> int:

@@ -30,7 +30,7 @@ from girih import servers
 
 _POLL_S = 0.05
 # Longer than the supervisor gives its members one after the other, before it is hastened.
-_PATIENCE_S = 60.0
+_STOP_TIMEOUT_S = 60.0
 _HASTE_S = 20.0
 _RESTART_S = 120.0
 
@@ -127,8 +127,8 @@ def stop(data_dir: Path, say: Callable[[str], None]) -> None:
         return
     supervisor = _supervisor(data_dir)
     say(f"Stopping girih on {data_dir}.")
-    for number, patience_s in (
-        (signal.SIGTERM, _PATIENCE_S),
+    for number, timeout_s in (
+        (signal.SIGTERM, _STOP_TIMEOUT_S),
         (signal.SIGTERM, _HASTE_S),  # the second hastens
         (signal.SIGKILL, _HASTE_S),
     ):
@@ -137,7 +137,7 @@ def stop(data_dir: Path, say: Callable[[str], None]) -> None:
                 os.kill(supervisor.pid, number)
         # It lets go of the data directory just before it ends.
         if _comes_true(
-            lambda: not servers.is_up(data_dir) and not supervisor.is_running(), patience_s
+            lambda: not servers.is_up(data_dir) and not supervisor.is_running(), timeout_s
         ):
             end_left_over(data_dir)
             say("girih has stopped.")
@@ -194,20 +194,20 @@ def _is_back(data_dir: Path, former: Started) -> bool:
 
 
 def _running(data_dir: Path) -> State:
-    found = state.read(data_dir)
-    if found is None or not servers.is_up(data_dir):
+    recorded = state.read(data_dir)
+    if recorded is None or not servers.is_up(data_dir):
         message = f"girih is not running here ({data_dir}); start it: girih up"
         raise Failed(message, exit_codes.UNAVAILABLE)
-    return found
+    return recorded
 
 
 def _supervisor(data_dir: Path) -> Started:
     """Whoever holds the data directory; it may be about to say so."""
     _comes_true(lambda: state.read(data_dir) is not None, 2.0)
-    found = state.read(data_dir)
-    if found is None or not found.supervisor.is_running():
+    recorded = state.read(data_dir)
+    if recorded is None or not recorded.supervisor.is_running():
         raise Failed(f"another process holds {data_dir / servers.LOCK}, and says not which")
-    return found.supervisor
+    return recorded.supervisor
 
 
 def _comes_true(condition: Callable[[], bool], within_s: float) -> bool:

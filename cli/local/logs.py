@@ -95,8 +95,8 @@ _NEAR_THE_START = 400
 def _moments(lines: Sequence[str]) -> list[tuple[int, str]]:
     times, last = [], ""
     for line in lines:
-        found = _TIME_OF_DAY.search(line, 0, _NEAR_THE_START)
-        last = found[1] if found else last
+        match = _TIME_OF_DAY.search(line, 0, _NEAR_THE_START)
+        last = match[1] if match else last
         times.append(last)
     day, later, moments = 0, "", []
     for time in reversed(times):

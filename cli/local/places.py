@@ -38,10 +38,10 @@ def replicas(address: str) -> Sequence[str]:
     """The addresses of all processes that host:port names. Raises Failed."""
     host, port = ports.split(address)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise Failed(f"{address} is not known: {error.strerror}") from error
-    return sorted({_shown(str(sockaddr[0]), port) for *_, sockaddr in found})
+    return sorted({_shown(str(sockaddr[0]), port) for *_, sockaddr in infos})
 
 
 def _shown(host: str, port: int) -> str:

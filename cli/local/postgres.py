@@ -226,7 +226,7 @@ class EmbeddedPostgres:
         """End the server: fast, with a checkpoint; at once if that takes too long."""
         with self._lock:
             if self._child is not None:
-                process.end(self._child, _STOP_SIGNALS, patience_s=_STOP_TIMEOUT_S)
+                process.end(self._child, _STOP_SIGNALS, timeout_s=_STOP_TIMEOUT_S)
             self._release()
 
     def hasten(self) -> None:
@@ -238,7 +238,7 @@ class EmbeddedPostgres:
         """End the server as a crash would. The next `start` recovers."""
         with self._lock:
             if self._child is not None:
-                process.end(self._child, (signal.SIGKILL,), patience_s=_QUIT_TIMEOUT_S)
+                process.end(self._child, (signal.SIGKILL,), timeout_s=_QUIT_TIMEOUT_S)
             self._release()
 
     def end_left_over(self) -> None:
@@ -415,7 +415,7 @@ class EmbeddedPostgres:
         log_text = tail(self.log_path, log_start)
         if refused and _is_leaving(log_text) and time.monotonic() < deadline:
             return
-        process.end(self._child, _STOP_SIGNALS[1:], patience_s=_QUIT_TIMEOUT_S)
+        process.end(self._child, _STOP_SIGNALS[1:], timeout_s=_QUIT_TIMEOUT_S)
         raise PostgresError(f"PostgreSQL did not start; {self.log_path} says:\n{log_text}")
 
     def _spawn(self) -> Child:
@@ -540,10 +540,10 @@ def _is_leaving(log_text: str) -> bool:
 
 def _end_foreign(pid: int) -> None:
     """End a server that is not our child, within a bound."""
-    for number, patience_s in ((signal.SIGINT, _STOP_TIMEOUT_S), (signal.SIGQUIT, _QUIT_TIMEOUT_S)):
+    for number, timeout_s in ((signal.SIGINT, _STOP_TIMEOUT_S), (signal.SIGQUIT, _QUIT_TIMEOUT_S)):
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if not process.is_alive(pid):
                 return

@@ -63,14 +63,14 @@ def spawn(
     return _SPAWNER.run(arguments, output, environ)
 
 
-def end(child: Child, signals: Sequence[signal.Signals], *, patience_s: float) -> None:
+def end(child: Child, signals: Sequence[signal.Signals], *, timeout_s: float) -> None:
     """Send the signals, each only if the one before was not enough, until the child is gone."""
     for number in signals:
         if child.poll() is not None:
             return
         child.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
-            child.wait(patience_s)
+            child.wait(timeout_s)
 
 
 def launching(

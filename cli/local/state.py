@@ -19,7 +19,7 @@ from cli.local import process
 
 _LOCK = "lock"
 _STATE = "state.json"
-_PATIENCE_S = 20.0
+_STOP_TIMEOUT_S = 20.0
 # Whoever asks whether it is up holds the lock for a moment.
 _ASKED_S = 0.5
 
@@ -204,7 +204,7 @@ def _end(orphan: Started) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.kill(orphan.pid, number)
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
         while orphan.is_running() and time.monotonic() < deadline:
             time.sleep(0.02)
         if not orphan.is_running():

@@ -356,7 +356,7 @@ class Program:
         if self._child is None:
             return
         signals = (signal.SIGKILL,) if self._is_hasty else (signal.SIGTERM, signal.SIGKILL)
-        process.end(self._child, signals, patience_s=self._grace_s)
+        process.end(self._child, signals, timeout_s=self._grace_s)
 
     def hasten(self) -> None:
         self._is_hasty = True

@@ -89,7 +89,7 @@ def up(
         for name in orphans:
             console.print(f"Ended {name}, left over from a run that was killed.")
         try:
-            _refuse_taken_ports(plan, patience_s=_LEAVING_S if orphans else 0.0)
+            _refuse_taken_ports(plan, timeout_s=_LEAVING_S if orphans else 0.0)
             addresses.remember(plan.data_dir, plan.addresses)
             variables = {**environ, **key_files.environ}
             _Up(plan, variables, console, is_verbose, ends_when_ready, is_detached).run()
@@ -97,9 +97,9 @@ def up(
             state.forget(plan.data_dir)
 
 
-def _refuse_taken_ports(plan: Plan, patience_s: float) -> None:
-    """Raise Obstructed for addresses that are taken, and stay so for `patience_s`."""
-    deadline = time.monotonic() + patience_s
+def _refuse_taken_ports(plan: Plan, timeout_s: float) -> None:
+    """Raise Obstructed for addresses that are taken, and stay so for `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
     while problems := addresses.obstacles(plan.addresses, addresses.as_options):
         if time.monotonic() > deadline:
             raise Obstructed(problems)

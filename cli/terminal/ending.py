@@ -39,7 +39,7 @@ def run(app: typer.Typer, words: Sequence[str]) -> int:
         failure = _Misused(error)
     except (click.Abort, KeyboardInterrupt):
         failure = Failed("interrupted", exit_codes.INTERRUPTED)
-    _tell(failure, is_json=_wants_json(words))
+    _print(failure, is_json=_wants_json(words))
     return failure.exit_code
 
 
@@ -56,7 +56,7 @@ def _hint(context: click.Context) -> str:
     return f"{context.get_usage()}\nTry `{context.command_path} --help`."
 
 
-def _tell(failure: Failed, *, is_json: bool) -> None:
+def _print(failure: Failed, *, is_json: bool) -> None:
     if failure.exit_code == exit_codes.READER_GONE:
         return
     if is_json:

@@ -146,8 +146,8 @@ def _help_in_signature(callback: Callable[..., object] | None, name: str) -> str
     """What an argument is, where it was said: click 8.5 and newer forget what typer below 0.26
     tells them."""
     assert callback is not None, "a verb is a function"
-    _, *said = get_args(signature(callback).parameters[name].annotation)
-    return next((one.help or "" for one in said if isinstance(one, ArgumentInfo)), "")
+    _, *annotations = get_args(signature(callback).parameters[name].annotation)
+    return next((one.help or "" for one in annotations if isinstance(one, ArgumentInfo)), "")
 
 
 def without_aliases(words: list[str]) -> list[str]:

@@ -17,8 +17,10 @@ def counted(unit: str, total: int | None = None) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    told = f"{{task.completed:,}} of {total:,} {unit}" if total else f"{{task.completed:,}} {unit}"
-    columns = [SpinnerColumn(), TextColumn(told), TimeElapsedColumn()]
+    template = (
+        f"{{task.completed:,}} of {total:,} {unit}" if total else f"{{task.completed:,}} {unit}"
+    )
+    columns = [SpinnerColumn(), TextColumn(template), TimeElapsedColumn()]
     if total:
         columns.insert(1, BarColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -26,13 +26,15 @@ class _Page(HTMLParser):
         self._is_style = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = {name: value or "" for name, value in attrs}
+        values = {name: value or "" for name, value in attrs}
         self._is_style = tag == "style"
-        self.fetched += [told[name] for name in _FETCHED if name in told]
-        self.fetched += _IN_STYLES.findall(told.get("style", ""))
+        self.fetched += [values[name] for name in _FETCHED if name in values]
+        self.fetched += _IN_STYLES.findall(values.get("style", ""))
         if tag in {"link", "image", "use"}:
-            self.fetched += [told[name] for name in ("href", "xlink:href") if name in told]
-        self.fetched += [f"//{name}" for name in _ASKS_OTHERS & set(told.get("class", "").split())]
+            self.fetched += [values[name] for name in ("href", "xlink:href") if name in values]
+        self.fetched += [
+            f"//{name}" for name in _ASKS_OTHERS & set(values.get("class", "").split())
+        ]
 
     def handle_data(self, data: str) -> None:
         if self._is_style:
@@ -54,7 +56,7 @@ def from_elsewhere(name: str, text: str) -> list[str]:
     return [one for one in fetched if _ELSEWHERE.match(one)]
 
 
-def _found(folder: Path) -> Iterator[str]:
+def _problems(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         if path.suffix in {".html", ".css", ".svg"}:
             for one in from_elsewhere(path.name, path.read_text(encoding="utf-8")):
@@ -65,9 +67,9 @@ def main(folder: Path) -> int:
     if not (folder / "index.html").is_file():
         sys.stderr.write(f"there is no site in {folder}: `make docs` builds it\n")
         return 1
-    found = list(_found(folder))
-    sys.stderr.writelines(f"{line}\n" for line in found)
-    return 1 if found else 0
+    problems = list(_problems(folder))
+    sys.stderr.writelines(f"{line}\n" for line in problems)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -25,56 +25,56 @@ token in the metadata key `authorization`, as `Bearer ...`. Why calls fail is in
 def pages(contract: Contract) -> Iterator[tuple[str, str]]:
     """Each service, with the types that no service before it has."""
     packages: list[Json] = reference(contract)["packages"]
-    homes = _homes(packages)
+    page_of = _pages_of_types(packages)
     rows = []
     for package in packages:
         for service in package["services"]:
             name = _short(service["name"])
-            yield f"{FOLDER}/{name}.md", _page(package, service, homes)
+            yield f"{FOLDER}/{name}.md", _page(package, service, page_of)
             rows.append((f"[{name}]({name}.md)", inline(_first(service["description"]))))
     yield f"{FOLDER}/README.md", joined(_HEAD, table(("Service", "What it does"), rows))
 
 
-def _homes(packages: list[Json]) -> dict[str, str]:
+def _pages_of_types(packages: list[Json]) -> dict[str, str]:
     """The page of each type."""
-    homes: dict[str, str] = {}
+    page_of: dict[str, str] = {}
     for package in packages:
         page = _short(package["services"][0]["name"])
         for one in package["types"]:
-            homes.setdefault(one["name"], page)
-    return homes
+            page_of.setdefault(one["name"], page)
+    return page_of
 
 
-def _page(package: Json, service: Json, homes: Mapping[str, str]) -> str:
+def _page(package: Json, service: Json, page_of: Mapping[str, str]) -> str:
     name = _short(service["name"])
-    types = [one for one in package["types"] if homes[one["name"]] == name]
+    types = [one for one in package["types"] if page_of[one["name"]] == name]
     return joined(
         f"# {name}",
         f"`{service['name']}`",
         paragraphs(service["description"]),
         paragraphs(package["description"]),
         _errors("Every rpc may fail with", package["errors"]),
-        *(_rpc(service["name"], rpc, homes, name) for rpc in service["rpcs"]),
+        *(_rpc(service["name"], rpc, page_of, name) for rpc in service["rpcs"]),
         "## Types" if types else "",
-        *(_type(one, package["name"], homes, name) for one in types),
+        *(_type(one, package["name"], page_of, name) for one in types),
     )
 
 
-def _rpc(service: str, rpc: Json, homes: Mapping[str, str], page: str) -> str:
-    asked = _flow(rpc["client_streaming"], rpc["request"], homes, page)
-    told = _flow(rpc["server_streaming"], rpc["response"], homes, page)
+def _rpc(service: str, rpc: Json, page_of: Mapping[str, str], page: str) -> str:
+    asked = _flow(rpc["client_streaming"], rpc["request"], page_of, page)
+    answered = _flow(rpc["server_streaming"], rpc["response"], page_of, page)
     routes = ", ".join(f"`{route}`" for route in rpc["routes"])
     return joined(
         f"## {rpc['name']} {{#{service}.{rpc['name']}}}",
-        f"{asked} → {told}",
+        f"{asked} → {answered}",
         f"Scope `{rpc['scope']}`." + (f" Over REST: {routes}." if routes else " Not over REST."),
         paragraphs(rpc["description"]),
         _errors("Fails with", rpc["errors"]),
     )
 
 
-def _flow(is_stream: bool, name: str, homes: Mapping[str, str], page: str) -> str:
-    return ("stream of " if is_stream else "") + _link(name, homes, page)
+def _flow(is_stream: bool, name: str, page_of: Mapping[str, str], page: str) -> str:
+    return ("stream of " if is_stream else "") + _link(name, page_of, page)
 
 
 def _errors(lead: str, errors: list[Json]) -> str:
@@ -89,7 +89,7 @@ def _errors(lead: str, errors: list[Json]) -> str:
     return "\n".join((f"{lead}:", "", *items))
 
 
-def _type(one: Json, package: str, homes: Mapping[str, str], page: str) -> str:
+def _type(one: Json, package: str, page_of: Mapping[str, str], page: str) -> str:
     title = one["name"].removeprefix(f"{package}.")
     heading = f"### {title} {{#{one['name']}}}"
     if "values" in one:
@@ -101,7 +101,12 @@ def _type(one: Json, package: str, homes: Mapping[str, str], page: str) -> str:
             heading, paragraphs(one["description"]), table(("Value", "Number", "Means"), rows)
         )
     fields = [
-        (f"`{field['name']}`", str(field["number"]), _field_type(field, homes, page), _says(field))
+        (
+            f"`{field['name']}`",
+            str(field["number"]),
+            _field_type(field, page_of, page),
+            _description(field),
+        )
         for field in one["fields"]
     ]
     return joined(
@@ -111,14 +116,14 @@ def _type(one: Json, package: str, homes: Mapping[str, str], page: str) -> str:
     )
 
 
-def _field_type(field: Json, homes: Mapping[str, str], page: str) -> str:
+def _field_type(field: Json, page_of: Mapping[str, str], page: str) -> str:
     before, _, last = field["type"].rpartition(" ")
-    if field["of"] in homes and "<" not in last:
-        return f"{before} {_link(field['of'], homes, page)}".strip()
+    if field["of"] in page_of and "<" not in last:
+        return f"{before} {_link(field['of'], page_of, page)}".strip()
     return f"`{field['type']}`"
 
 
-def _says(field: Json) -> str:
+def _description(field: Json) -> str:
     parts = [inline(field["description"])]
     if field["must"]:
         parts.append(inline(f"{field['must'][:1].upper()}{field['must'][1:]}."))
@@ -127,10 +132,10 @@ def _says(field: Json) -> str:
     return " ".join(parts)
 
 
-def _link(name: str, homes: Mapping[str, str], page: str) -> str:
-    if name not in homes:
+def _link(name: str, page_of: Mapping[str, str], page: str) -> str:
+    if name not in page_of:
         return f"`{name}`"
-    where = "" if homes[name] == page else f"{homes[name]}.md"
+    where = "" if page_of[name] == page else f"{page_of[name]}.md"
     return f"[{_short(name)}]({where}#{name})"
 
 

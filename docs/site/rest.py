@@ -75,8 +75,8 @@ def _operation(method: str, path: str, one: Json, openapi: Json) -> str:
         table(
             ("Status", "Type", "When"),
             (
-                _response(status, _resolved(told, openapi))
-                for status, told in one["responses"].items()
+                _response(status, _resolved(answer, openapi))
+                for status, answer in one["responses"].items()
             ),
         ),
     )
@@ -104,17 +104,17 @@ def _parameter(one: Json) -> tuple[str, str, str, str]:
 def _body(one: Json) -> str:
     content = one.get("requestBody", {}).get("content", {})
     parts = []
-    for media, told in content.items():
-        parts.append(f"The body, as `{media}`: {_kind(told['schema'])}.")
-        if "example" in told and media == "application/json":
-            example = orjson.dumps(told["example"], option=orjson.OPT_INDENT_2).decode()
+    for media, schema in content.items():
+        parts.append(f"The body, as `{media}`: {_kind(schema['schema'])}.")
+        if "example" in schema and media == "application/json":
+            example = orjson.dumps(schema["example"], option=orjson.OPT_INDENT_2).decode()
             parts.append(f"```json\n{example}\n```")
     return joined(*parts).strip() if parts else ""
 
 
-def _response(status: str, told: Json) -> tuple[str, str, str]:
-    kinds = {_kind(one["schema"]) for one in told.get("content", {}).values() if "schema" in one}
-    words = inline(told.get("description", "").replace("\n- ", " "))
+def _response(status: str, answer: Json) -> tuple[str, str, str]:
+    kinds = {_kind(one["schema"]) for one in answer.get("content", {}).values() if "schema" in one}
+    words = inline(answer.get("description", "").replace("\n- ", " "))
     return f"`{status}`", " or ".join(sorted(kinds)), words
 
 
@@ -165,10 +165,10 @@ def _choice(schemas: list[Json]) -> str:
 def _resolved(one: Json, openapi: Json) -> Json:
     if "$ref" not in one:
         return one
-    found: Any = openapi
+    node: Any = openapi
     for name in one["$ref"].removeprefix("#/").split("/"):
-        found = found[name]
-    return dict(found)
+        node = node[name]
+    return dict(node)
 
 
 def _escaped(path: str) -> str:

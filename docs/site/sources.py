@@ -117,5 +117,5 @@ def _between(page: str, target: str) -> str:
 
 
 def _title(name: str) -> str:
-    found = _TITLE.search((ROOT / name).read_text(encoding="utf-8")) if _is_page(name) else None
-    return found[1] if found else name
+    match = _TITLE.search((ROOT / name).read_text(encoding="utf-8")) if _is_page(name) else None
+    return match[1] if match else name

@@ -84,7 +84,7 @@ class AccountsServicer:
         if principal.tenant:
             tenant = await self._store.present_tenant(principal.tenant, FRESHNESS_S)
             response.tenant.CopyFrom(convert.tenant(tenant))
-        await self._say_who(principal, response)
+        await self._add_member(principal, response)
         return response
 
     async def ChangePassword(self, request: pb.ChangePasswordRequest) -> pb.ChangePasswordResponse:
@@ -217,10 +217,10 @@ class AccountsServicer:
     async def GetServerSettings(
         self, _request: pb.GetServerSettingsRequest
     ) -> pb.GetServerSettingsResponse:
-        told = await self._processes.settings()
+        settings = await self._processes.settings()
         return pb.GetServerSettingsResponse(
             processes=[
-                pb.ProcessSettings(process=one.process, settings=one.settings) for one in told
+                pb.ProcessSettings(process=one.process, settings=one.settings) for one in settings
             ]
         )
 
@@ -239,7 +239,7 @@ class AccountsServicer:
         tenant = await self._members.set_plan(tenant_id, plan, by=caller().subject)
         return pb.SetPlanResponse(tenant=convert.tenant(tenant))
 
-    async def _say_who(self, principal: Principal, response: pb.WhoAmIResponse) -> None:
+    async def _add_member(self, principal: Principal, response: pb.WhoAmIResponse) -> None:
         user_id, key_id = user_id_of(principal), key_id_of(principal)
         if user_id:
             user = await self._store.user(user_id)

@@ -56,8 +56,8 @@ class ByteUploadEndpoint(MethodEndpoint):
     def _first(self, exchange: HttpExchange, captured: tuple[str, ...]) -> Message:
         """What everything but the body says; raises ValidationError."""
         message = self.builder.build(captured, exchange.query_string, b"", exchange.headers)
-        said = exchange.headers.get(b"content-type", b"")
-        media_type = said.partition(b";")[0].strip().lower()
+        header = exchange.headers.get(b"content-type", b"")
+        media_type = header.partition(b";")[0].strip().lower()
         getattr(message, self.rule.body).content_type = media_type.decode("ascii", "replace")
         return message
 

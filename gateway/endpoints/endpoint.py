@@ -183,8 +183,8 @@ def check_body_headers(exchange: HttpExchange, *media_types: bytes, takes_body: 
         raise errors.unexpected_body()
     if b"content-encoding" in exchange.headers:
         raise errors.unsupported_media_type("a request body cannot be compressed")
-    said = exchange.headers.get(b"content-type", media_types[0])
-    media_type = said.partition(b";")[0].strip().lower()
+    header = exchange.headers.get(b"content-type", media_types[0])
+    media_type = header.partition(b";")[0].strip().lower()
     if media_type not in media_types:
         taken = b" or ".join(media_types).decode()
         raise errors.unsupported_media_type(f"a request body must be {taken}")

@@ -159,9 +159,11 @@ def failures(contract: Contract, schemas: Schemas, rule: Rule) -> Json:
     for failure in _promised(contract, rule.method):
         if scope == components.PUBLIC and _OF_TOKENS.issuperset(failure.reasons):
             continue
-        told = Failure(failure.status, failure.code, failure.reasons, schemas.words(failure.text))
-        by_status.setdefault(failure.status, []).append(told)
-    return {str(status): _told(status, by_status[status]) for status in sorted(by_status)}
+        described = Failure(
+            failure.status, failure.code, failure.reasons, schemas.words(failure.text)
+        )
+        by_status.setdefault(failure.status, []).append(described)
+    return {str(status): _documented(status, by_status[status]) for status in sorted(by_status)}
 
 
 _OF_TOKENS: Final = frozenset({"TOKEN_REQUIRED", "TOKEN_INVALID", "TOKEN_EXPIRED", "SCOPE_MISSING"})
@@ -179,7 +181,7 @@ def _statuses(rule: Rule, scope: str) -> Iterator[int]:
         yield 404
 
 
-def _told(status: int, failures: Sequence[Failure]) -> Json:
+def _documented(status: int, failures: Sequence[Failure]) -> Json:
     """What a status means on one route: what its comments say, or else what it always means."""
     if not failures:
         return shared(status)
@@ -220,11 +222,11 @@ def _example(failure: Failure) -> Json:
 def _promised(contract: Contract, method: MethodDescriptor) -> Iterator[Failure]:
     """What the comments of the rpc list, then those of its package."""
     assert method.containing_service is not None, "every method is of a service"
-    said = {reason.name: reason.http_status for reason in reasons_of(contract)}
+    statuses = {reason.name: reason.http_status for reason in reasons_of(contract)}
     for listed in [
         *errors_of(contract, method),
         *listed_errors(contract.comment(method.containing_service.file.package)),
     ]:
         # That of the reason, which the contract may say, and else that of the code.
-        status = said.get(listed.reasons[0]) or HTTP_STATUSES[grpc.StatusCode[listed.code]]
+        status = statuses.get(listed.reasons[0]) or HTTP_STATUSES[grpc.StatusCode[listed.code]]
         yield Failure(status, listed.code, listed.reasons, listed.text)

@@ -38,7 +38,7 @@ class MergedMetrics(Collector):
         ports = sorted(self._ports().items())
         # At once: each that stands still takes as long as is waited for one.
         with ThreadPoolExecutor(max_workers=max(1, len(ports))) as reading:
-            texts = list(reading.map(lambda asked: _told(*asked), ports))
+            texts = list(reading.map(lambda asked: _scraped(*asked), ports))
         for (number, _), text in zip(ports, texts, strict=True):
             _add(merged, number, _families(text))
         yield from merged.values()
@@ -54,7 +54,7 @@ def _add(merged: dict[str, Metric], number: int, families: Iterable[Metric]) -> 
             same.add_sample(sample.name, labels, sample.value, exemplar=sample.exemplar)
 
 
-def _told(number: int, port: int) -> str:
+def _scraped(number: int, port: int) -> str:
     """What a process tells, or the text of nothing."""
     try:
         return _read(port)

@@ -58,7 +58,7 @@ class Serving(Protocol):
     def admit(self, connection: "HttpConnection") -> bool:
         """Whether there may be one more; if so it is counted until it is dismissed."""
 
-    def admit_to_tell(self, connection: "HttpConnection") -> bool:
+    def admit_to_refuse(self, connection: "HttpConnection") -> bool:
         """Whether one that may not be there may be told so; counted as the others are."""
 
     def dismiss(self, connection: "HttpConnection") -> None: ...
@@ -131,7 +131,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def _refuse(self) -> None:
         """There are as many connections as are served."""
-        if not self._serving.admit_to_tell(self):
+        if not self._serving.admit_to_refuse(self):
             self._is_lost = True
             self._transport.abort()
             return

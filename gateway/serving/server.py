@@ -21,7 +21,7 @@ from services.plumbing.tasks import OwnedTasks, set_within
 _log = get_logger("gateway")
 
 _BACKLOG = 2_048
-_TOLD_COUNT_MAX = 500
+_REFUSED_COUNT_MAX = 500
 """So many connections beyond those that are served are told so, at a time: each lingers until its
 client has read that. Further ones are closed unanswered."""
 _LAST_ANSWERS_S = 1.0
@@ -98,7 +98,7 @@ class HttpServer:
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         self._app = app
         self._connections: set[HttpConnection] = set()
-        self._told: set[HttpConnection] = set()
+        self._refused: set[HttpConnection] = set()
         """Those among them that are not served."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_empty = asyncio.Event()
@@ -115,24 +115,24 @@ class HttpServer:
 
     def admit(self, connection: HttpConnection) -> bool:
         """See `connection.Serving`."""
-        served_count = len(self._connections) - len(self._told)
+        served_count = len(self._connections) - len(self._refused)
         if self._is_stopping or served_count >= self.settings.connection_count_max:
             return False
         self._connections.add(connection)
         return True
 
-    def admit_to_tell(self, connection: HttpConnection) -> bool:
+    def admit_to_refuse(self, connection: HttpConnection) -> bool:
         """See `connection.Serving`."""
-        if self._is_stopping or len(self._told) >= _TOLD_COUNT_MAX:
+        if self._is_stopping or len(self._refused) >= _REFUSED_COUNT_MAX:
             return False
         self._connections.add(connection)
-        self._told.add(connection)
+        self._refused.add(connection)
         return True
 
     def dismiss(self, connection: HttpConnection) -> None:
         """See `connection.Serving`."""
         self._connections.discard(connection)
-        self._told.discard(connection)
+        self._refused.discard(connection)
         if not self._connections:
             self._is_empty.set()
 

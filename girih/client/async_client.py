@@ -94,12 +94,12 @@ class AsyncClient(EventStoreClient):
             timeout=timeout,
             context=context,
         )
-        found = target.find(wanted, transport, environ, Path.cwd())
+        connected = target.find(wanted, transport, environ, Path.cwd())
         channels = [
             open_channel(address, tls=transport.credentials(address))
-            for address in (found.events_address, found.lattice_address)
+            for address in (connected.events_address, connected.lattice_address)
         ]
-        caller = found.caller
+        caller = connected.caller
         super().__init__(channels[0], token=caller.token, context=context, retry=caller.retry)
         self._channels = channels
 

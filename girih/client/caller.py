@@ -62,12 +62,12 @@ class Caller:
     def noting_retries(self) -> tuple["Caller", Callable[[], bool]]:
         """The same for one call, and whether it was made more than once."""
         errors: list[GirihError] = []
-        told = self.retry.on_retry
+        user_hook = self.retry.on_retry
 
         def on_retry(error: GirihError) -> None:
             errors.append(error)
-            if told is not None:
-                told(error)
+            if user_hook is not None:
+                user_hook(error)
 
         return replace(self, retry=replace(self.retry, on_retry=on_retry)), lambda: bool(errors)
 

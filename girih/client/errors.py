@@ -401,17 +401,17 @@ class RevisionConflict(Conflict):
         cls, stream: str, expected: int, actual: int | None, attempts: int
     ) -> "RevisionConflict":
         """`expected` is -1 for a stream without events, and `actual` None."""
-        found = -1 if actual is None else actual
+        revision = -1 if actual is None else actual
         return cls(
             Refusal(
                 code=grpc.StatusCode.ABORTED,
                 reason="REVISION_CONFLICT",
-                message=f"{stream} is at revision {found} and not at {expected}"
+                message=f"{stream} is at revision {revision} and not at {expected}"
                 f", after {attempts} attempts",
                 metadata={
                     "stream": stream,
                     "expected_revision": str(expected),
-                    "actual_revision": str(found),
+                    "actual_revision": str(revision),
                     "attempt_count": str(attempts),
                 },
             )

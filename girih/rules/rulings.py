@@ -28,44 +28,44 @@ def metadata_event(request: keeping_pb.SetStreamMetadataRequest) -> pb.Event:
 
 
 def retention_event(request: keeping_pb.SetStreamRetentionRequest) -> pb.Event:
-    asked, told = request.retention, {"stream": request.stream}
+    asked, payload = request.retention, {"stream": request.stream}
     for name, spelled in _RETENTION_PARTS.items():
         if asked.HasField(name):
-            told[spelled] = str(getattr(asked, name))
-    return _event("retention-set", request.id, request.stream, _written(told))
+            payload[spelled] = str(getattr(asked, name))
+    return _event("retention-set", request.id, request.stream, _written(payload))
 
 
 def ending_event(request: AnyEndingRequest) -> pb.Event:
-    told = {"stream": request.stream}
+    payload = {"stream": request.stream}
     if request.HasField("expected_revision"):
-        told["expectedRevision"] = str(request.expected_revision)
+        payload["expectedRevision"] = str(request.expected_revision)
     is_tombstone = isinstance(request, keeping_pb.TombstoneStreamRequest)
     event_type = "tombstoned" if is_tombstone else "deleted"
-    return _event(event_type, request.id, request.stream, _written(told))
+    return _event(event_type, request.id, request.stream, _written(payload))
 
 
 def redaction_event(
     request: keeping_pb.RedactEventRequest, *, stream: str, event_id: str
 ) -> pb.Event:
     """`stream` and `event_id` are those of the event that loses its payload."""
-    told = {
+    payload = {
         "stream": stream,
         "position": str(request.position),
         "eventId": event_id,
         "reason": request.reason,
     }
-    return _event("redacted", request.id, stream, _written(told))
+    return _event("redacted", request.id, stream, _written(payload))
 
 
-def _event(event_type: str, event_id: str, stream: str, said: str) -> pb.Event:
+def _event(event_type: str, event_id: str, stream: str, payload: str) -> pb.Event:
     return pb.Event(
         id=event_id or new_event_id(),
         stream=RULES_STREAM,
         type=event_type,
-        json=said,
+        json=payload,
         tags=[stream],
     )
 
 
-def _written(told: dict[str, str]) -> str:
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+def _written(payload: dict[str, str]) -> str:
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))

@@ -118,8 +118,8 @@ class Log:
             raise Refused("STREAM_TOMBSTONED", message, streams_metadata(closed))
 
     def _refuse_unless(self, preconditions: Sequence[pb.Precondition]) -> None:
-        found = [self._violation(index, one) for index, one in enumerate(preconditions)]
-        if violations := [one for one in found if one is not None]:
+        checked = [self._violation(index, one) for index, one in enumerate(preconditions)]
+        if violations := [one for one in checked if one is not None]:
             raise _precondition_failed(violations)
 
     def _violation(

@@ -19,7 +19,7 @@ _PAGE_BYTES_MAX: Final = 2**19
 _PAGE_COUNT_MAX: Final = 1_000
 _LOOKED_AT_MAX: Final = 10_000
 """Events that a page looks at."""
-_TELL_S: Final = 0.5
+_CHECKPOINT_INTERVAL_S: Final = 0.5
 """No sooner than so after it was told last how far it is a follower is told again."""
 _NO_LIMIT: Final = 2**63
 
@@ -128,13 +128,13 @@ class _Reading:
         is_further = self._at != before and not (
             response.events and response.events[-1].position == looked_at
         )
-        if is_further and self._tells_checkpoints:
+        if is_further and self._sends_checkpoints:
             signal = pb.ReadResponse(incarnation=self._log.incarnation)
             signal.checkpoint.position = looked_at
             yield signal
 
     @property
-    def _tells_checkpoints(self) -> bool:
+    def _sends_checkpoints(self) -> bool:
         """One that follows is told by its `_Signals`."""
         request = self._request
         return request.progress and request.HasField("filter") and not request.follow
@@ -208,29 +208,32 @@ class _Signals:
         has_heartbeat = request.HasField("heartbeat")
         self._heartbeat_s = request.heartbeat.ToTimedelta().total_seconds() if has_heartbeat else 0
         self._has_caught_up = False
-        self._told = reading.position
-        self._told_s = self._sent_s = time.monotonic()
+        self._reported = reading.position
+        self._reported_at_s = self._sent_s = time.monotonic()
 
     def due(self, sent: Sequence[pb.ReadResponse]) -> Iterator[pb.ReadResponse]:
         """What is to be told now, behind the events that are sent."""
         reading, now_s = self._reading, time.monotonic()
         if sent:
             # Whatever was looked at behind them is yet to be told.
-            self._told = sent[-1].events[-1].position
-            self._told_s = self._sent_s = now_s
+            self._reported = sent[-1].events[-1].position
+            self._reported_at_s = self._sent_s = now_s
         if not self._is_asked:
             return
         if reading.is_at_end and not self._has_caught_up:
             self._has_caught_up = True
             yield self._signal("caught_up")
-        elif reading.position > self._told and now_s >= self._told_s + _TELL_S:
+        elif (
+            reading.position > self._reported
+            and now_s >= self._reported_at_s + _CHECKPOINT_INTERVAL_S
+        ):
             yield self._signal("checkpoint")
 
     def wait(self) -> None:
         """Until there is more, or something is to be told."""
         waits = [self._sent_s + self._heartbeat_s] if self._heartbeat_s else []
-        if self._is_asked and self._reading.position > self._told:
-            waits.append(self._told_s + _TELL_S)
+        if self._is_asked and self._reading.position > self._reported:
+            waits.append(self._reported_at_s + _CHECKPOINT_INTERVAL_S)
         timeout_s = max(0.0, min(waits) - time.monotonic()) if waits else None
         self._reading.wait(timeout_s)
 
@@ -249,10 +252,10 @@ class _Signals:
         yield response
 
     def _signal(self, name: str) -> pb.ReadResponse:
-        self._told = self._reading.position
-        self._told_s = self._sent_s = time.monotonic()
+        self._reported = self._reading.position
+        self._reported_at_s = self._sent_s = time.monotonic()
         response = pb.ReadResponse(incarnation=self._reading.incarnation)
-        getattr(response, name).position = self._told
+        getattr(response, name).position = self._reported
         return response
 
 

@@ -64,8 +64,8 @@ class Refused(Exception):
 def refuse_if_any(violations: Violations) -> None:
     """Raise INVALID_INPUT where there are bad fields."""
     if violations:
-        found: Iterable[FieldViolation] = list(violations)
-        raise invalid_input(list(found))
+        listed: Iterable[FieldViolation] = list(violations)
+        raise invalid_input(list(listed))
 
 
 def invalid_input(violations: Sequence[FieldViolation]) -> Refused:

@@ -60,7 +60,7 @@ def redacted(log: Log, request: keeping_pb.RedactEventRequest) -> pb.RecordedEve
     return event
 
 
-def said_by(reason: keeping_pb.GoneReason, recorded: pb.RecordedEvent) -> keeping_pb.Gone:
+def gone_by(reason: keeping_pb.GoneReason, recorded: pb.RecordedEvent) -> keeping_pb.Gone:
     """What events say that are gone by a rule."""
     return keeping_pb.Gone(
         reason=reason,

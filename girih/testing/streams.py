@@ -66,33 +66,33 @@ class Stream:
         kept = max([0, *below, *self._retained_parts()])
         return min(kept, len(self.events))
 
-    def retain(self, retention: keeping_pb.Retention, said: keeping_pb.Gone) -> None:
+    def retain(self, retention: keeping_pb.Retention, gone: keeping_pb.Gone) -> None:
         """What the rule before it hides does not come back."""
-        self._lapse(said)
+        self._lapse(gone)
         has_part = bool(retention.ListFields())
         self.retention = retention if has_part else None
-        self._retained = said
+        self._retained = gone
 
-    def end(self, said: keeping_pb.Gone, *, for_ever: bool) -> None:
+    def end(self, gone: keeping_pb.Gone, *, for_ever: bool) -> None:
         """Delete what there is."""
-        self._lapse(said)
+        self._lapse(gone)
         self.deleted_below = len(self.events)
-        self._lost.append((self.deleted_below, said))
+        self._lost.append((self.deleted_below, gone))
         self.is_tombstoned = for_ever
         self.retention, self.metadata, self.metadata_version = None, "", 0
 
-    def _lapse(self, said: keeping_pb.Gone) -> None:
+    def _lapse(self, gone: keeping_pb.Gone) -> None:
         """What its retention hides is lost when another rule is said."""
-        if below := self._retained_below(said.at.ToDatetime(tzinfo=UTC)):
+        if below := self._retained_below(gone.at.ToDatetime(tzinfo=UTC)):
             self._lost.append((below, self._retained))
 
     def has_redacted(self, *, upto: int, since: int) -> bool:
         """Whether an event up to a revision was redacted behind a position of the log."""
         until = self.events[upto].position
-        return any(at <= until and said.position > since for at, said in self._redacted.items())
+        return any(at <= until and gone.position > since for at, gone in self._redacted.items())
 
-    def redact(self, position: int, said: keeping_pb.Gone) -> None:
-        self._redacted[position] = said
+    def redact(self, position: int, gone: keeping_pb.Gone) -> None:
+        self._redacted[position] = gone
 
     def _retained_below(self, now: datetime) -> int:
         """Events below that revision are hidden by the rule that holds."""

@@ -143,9 +143,9 @@ async def _answer_lost(run: Run, token: str) -> str:
 async def _cut_off(run: Run, token: str) -> str:
     """What was answered, if the caller did not hang up before."""
     call = asyncio.ensure_future(run.any_replica().refresh(token))
-    patience_s = run.dice.choice([0.002, 0.005, 0.01, 5.0, 5.0])
+    timeout_s = run.dice.choice([0.002, 0.005, 0.01, 5.0, 5.0])
     with contextlib.suppress(TimeoutError):
-        return (await asyncio.wait_for(call, patience_s)).refresh_token
+        return (await asyncio.wait_for(call, timeout_s)).refresh_token
     return ""
 
 

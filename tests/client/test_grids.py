@@ -289,4 +289,4 @@ def test_a_npy_file_that_is_cut_off_is_no_array() -> None:
     reader.take(b"\x93NUMPY\x01\x00")
 
     with pytest.raises(ValueError, match="not complete"):
-        reader.told()
+        reader.result()

@@ -165,14 +165,14 @@ def diff(
     """Compare what a field was at two revisions: how many numbers differ, and where."""
     params = {"fromRevision": from_revision, "toRevision": to_revision}
     with options.gateway(url) as gateway:
-        found = gateway.get(f"{_route(gateway, lattice_id, name)}:diff", **params)
+        difference = gateway.get(f"{_route(gateway, lattice_id, name)}:diff", **params)
     pairs = [
-        ("sites", found["sites"]),
-        ("differing", found["differing"]),
-        ("greatest", str(found.get("greatest", "(none)"))),
-        *(("region", _region(region)) for region in found["regions"]),
+        ("sites", difference["sites"]),
+        ("differing", difference["differing"]),
+        ("greatest", str(difference.get("greatest", "(none)"))),
+        *(("region", _region(region)) for region in difference["regions"]),
     ]
-    output.thing(found, output_format, name=name, pairs=pairs)
+    output.thing(difference, output_format, name=name, pairs=pairs)
 
 
 def request_of(request_id: str | None, expected_revision: int | None) -> "dict[str, Json]":

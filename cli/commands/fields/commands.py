@@ -196,9 +196,9 @@ def stats(
     with options.gateway(url) as gateway:
         route = _route(gateway, lattice_id, name)
         params = {"bins": bins or None, **_region(origin, shape, steps)}
-        found = gateway.get(f"{route}/statistics", **params)
-    pairs = [(label, str(found[key])) for label, key in _STATISTICS if key in found]
-    output.thing(found, output_format, name=name, pairs=pairs)
+        statistics = gateway.get(f"{route}/statistics", **params)
+    pairs = [(label, str(statistics[key])) for label, key in _STATISTICS if key in statistics]
+    output.thing(statistics, output_format, name=name, pairs=pairs)
 
 
 @app.verb(
@@ -252,8 +252,8 @@ def _path(gateway: "Gateway", route: str, start: str, goal: str) -> "Json":
         "goal": {"coordinates": numbers(goal, "--to")},
         "sitesMax": 0,
     }
-    found = gateway.post(f"{route}:findPath", ends)["path"]
-    return {"start": ends["start"], "runs": found["runs"]}
+    path = gateway.post(f"{route}:findPath", ends)["path"]
+    return {"start": ends["start"], "runs": path["runs"]}
 
 
 def _upload(
@@ -279,8 +279,8 @@ def _route(gateway: "Gateway", lattice_id: str, name: str) -> str:
 
 
 def _region(origin: str | None, shape: str | None, steps: str | None) -> "dict[str, Json]":
-    said = {"origin": origin, "shape": shape, "steps": steps}
-    return {name: numbers(text, f"--{name}") for name, text in said.items() if text is not None}
+    options = {"origin": origin, "shape": shape, "steps": steps}
+    return {name: numbers(text, f"--{name}") for name, text in options.items() if text is not None}
 
 
 def _pairs(field: "Json") -> list[tuple[str, str]]:

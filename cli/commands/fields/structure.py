@@ -68,13 +68,13 @@ def components(
             _write(gateway, route, answers, "int32", file)
             return
         with progress.counted("components"):
-            found = gateway.post(f"{route}:components", {"componentsMax": limit})
+            answer = gateway.post(f"{route}:components", {"componentsMax": limit})
     if output_format.is_document:
-        output.document(found, output_format)
+        output.document(answer, output_format)
         return
     if output_format.is_for_people:
-        output.record(_summary(found), beside=True)
-    listing(iter(found["components"]), _COMPONENTS, output_format, pager=False)
+        output.record(_summary(answer), beside=True)
+    listing(iter(answer["components"]), _COMPONENTS, output_format, pager=False)
 
 
 @app.verb(
@@ -124,14 +124,14 @@ def centrality(
 
 def _central(gateway: "Gateway", route: str, body: "dict[str, Json]") -> Iterator["Json"]:
     """Sites with their values, in the order of the answer."""
-    told = [target["coordinates"] for target in body.get("targets", ())]
+    targets = [target["coordinates"] for target in body.get("targets", ())]
     with progress.counted("sites") as advance:
         for answer in _lines(gateway, route, body):
             values = answer.get("values", [])
             first = int(answer.get("firstIndex", 0))
-            found = answer.get("sites") or told[first : first + len(values)]
+            sites = answer.get("sites") or targets[first : first + len(values)]
             advance(len(values))
-            for site, value in zip(found, values, strict=True):
+            for site, value in zip(sites, values, strict=True):
                 yield {"site": [int(at) for at in site], "value": value}
 
 
@@ -179,14 +179,14 @@ def _write(
         files.write(array.reshape(shape), stream)
 
 
-def _summary(found: "Json") -> list[tuple[str, str]]:
-    axes = found["axes"]
+def _summary(answer: "Json") -> list[tuple[str, str]]:
+    axes = answer["axes"]
     return [
-        ("components", f"{int(found['count']):,}"),
+        ("components", f"{int(answer['count']):,}"),
         ("leading across", _along(axes, "spanning")),
         ("leading around", _along(axes, "wrapping")),
-        ("method", output.word(found["computation"]["method"])),
-        ("took", f"{int(found['computation']['elapsedNs']) / 1e6:,.3f} ms"),
+        ("method", output.word(answer["computation"]["method"])),
+        ("took", f"{int(answer['computation']['elapsedNs']) / 1e6:,.3f} ms"),
     ]
 
 

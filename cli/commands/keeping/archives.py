@@ -98,7 +98,7 @@ def export(
         manifest = _refusing(
             lambda: run(girih, Destination(folder=folder, key=own_key, on_part=show))
         )
-    _tell(manifest, output_format, f"{manifest.head:,} events are in {folder}")
+    _print(manifest, output_format, f"{manifest.head:,} events are in {folder}")
 
 
 def verify(
@@ -111,7 +111,7 @@ def verify(
     from cli.archiving.verifying import verify as run
 
     manifest = _refusing(lambda: run(folder, _key(key_file)))
-    _tell(manifest, output_format, f"{folder} is whole: {manifest.head:,} events")
+    _print(manifest, output_format, f"{folder} is whole: {manifest.head:,} events")
 
 
 def import_(
@@ -139,7 +139,7 @@ def import_(
             {
                 **_document(done.manifest),
                 "incarnation": done.incarnation,
-                "foundCount": done.found_count,
+                "foundCount": done.present_count,
                 "snapshotCount": done.snapshot_count,
                 "snapshotsPassedOver": done.snapshots_passed_over,
             },
@@ -147,7 +147,7 @@ def import_(
         )
         return
     output.sentence(
-        f"{done.manifest.head:,} events are in the log of {tenant}, {done.found_count:,} of them"
+        f"{done.manifest.head:,} events are in the log of {tenant}, {done.present_count:,} of them"
         f" from before, and {done.snapshot_count:,} snapshots; its root is that of the archive:"
         f" {done.manifest.root}"
     )
@@ -163,7 +163,7 @@ def key(
     output.message(f"{file} is a key now. Keep it elsewhere than the archives.")
 
 
-def _tell(manifest: "Manifest", output_format: Format, sentence: str) -> None:
+def _print(manifest: "Manifest", output_format: Format, sentence: str) -> None:
     if output_format.is_document:
         output.document(_document(manifest), output_format)
     else:

@@ -50,7 +50,7 @@ def place(
     For operators: on the machine with the gateway's key.
     """
     log = _logs(events_address, url, data_dir).place(tenant, place)
-    _tell(log, output_format, f"the log of {tenant} is at {log['place']}")
+    _print(log, output_format, f"the log of {tenant} is at {log['place']}")
 
 
 @app.verb(
@@ -81,7 +81,7 @@ def move(
         time.sleep(_LOOK_S)
         log = next(one for one in logs.all() if one["tenant"] == tenant)
     is_there = log["place"] == place
-    _tell(
+    _print(
         log,
         output_format,
         f"the log of {tenant} is {'' if is_there else 'on its way '}{'at' if is_there else 'to'}"
@@ -114,11 +114,11 @@ def list_(
 
     For operators: on the machine with the gateway's key.
     """
-    found = _logs(events_address, url, data_dir).all()
-    output.listing(found, _PLACED, output_format, limit=limit, pager=True)
+    logs = _logs(events_address, url, data_dir).all()
+    output.listing(logs, _PLACED, output_format, limit=limit, pager=True)
 
 
-def _tell(log: "Document", output_format: Format, sentence: str) -> None:
+def _print(log: "Document", output_format: Format, sentence: str) -> None:
     if output_format.is_document:
         output.document(log, output_format)
     else:

@@ -263,13 +263,13 @@ def _changed(
     lease_s: float | None,
 ) -> "Json":
     """The settings with what is said of them."""
-    said: Json = {
+    given: Json = {
         "laneCount": lanes,
         "attemptCountMax": attempts,
         "parking": parking and f"PARKING_POLICY_{parking.value.upper()}",
         "lease": None if lease_s is None else f"{lease_s:g}s",
     }
-    changed = settings | {name: value for name, value in said.items() if value is not None}
+    changed = settings | {name: value for name, value in given.items() if value is not None}
     if filter_text is not None:
         wanted = options.json_given(filter_text, "the filter")
         changed.pop("filter", None)

@@ -77,7 +77,7 @@ def start(
     lattice_id: LatticeId,
     model: Annotated[Model, typer.Argument(metavar="MODEL", help="What is simulated.")],
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="How many steps to take.")],
-    said: Annotated[
+    settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
@@ -106,7 +106,7 @@ def start(
     output_format: options.Output = Format.table,
 ) -> None:
     """Start a simulation. It waits for its turn, and runs whether anybody watches or not."""
-    simulation: dict[str, Json] = {model.wire: dict(map(_setting, said or ()))}
+    simulation: dict[str, Json] = {model.wire: dict(map(_setting, settings or ()))}
     body: dict[str, Json] = {
         "simulation": simulation | ({"initialField": initial} if initial else {}),
         "steps": str(steps),
@@ -298,9 +298,9 @@ def _request(request_id: str | None) -> "dict[str, Json]":
 
 def _setting(text: str) -> tuple[str, "Json"]:
     """A number of a model, as it is typed."""
-    name, is_said, value = text.partition("=")
+    name, has_value, value = text.partition("=")
     name = camel_case(name.strip().replace("-", "_"))
-    if not (is_said and name):
+    if not (has_value and name):
         raise typer.BadParameter("must be as in temperature=2.5", param_hint="--set")
     if name in _SITES:
         return name, {"coordinates": numbers(value, "--set")}

@@ -31,7 +31,7 @@ _NORMALIZED: Final = 0
 WAIT_S_MAX: Final = 10.0
 """How long whoever is let in may be expected to wait: well below what a call may take."""
 
-PATIENCE_S: Final = 2.0
+REPLACED_AFTER_S: Final = 2.0
 """How long a password waits for a core that nothing else wants."""
 _NICENESS: Final = 10
 """Of the process that hashes those which have waited so long: a tenth of what others have."""
@@ -133,8 +133,8 @@ class PasswordHashing:
     time leaves room for others.
 
     Where other work wants all cores all the time that would be never, and nobody could log in to
-    see why. So what has waited for `patience_s` is given to a second process as well, which has a
-    small share of a core whoever wants it, and is not started before.
+    see why. So what has waited for `replaced_after_s` is given to a second process as well, which
+    has a small share of a core whoever wants it, and is not started before.
 
     Not in threads of this process, however low their priority: one that has just lost its core
     may hold the interpreter, and then every call waits for a turn of the lowest.
@@ -147,11 +147,11 @@ class PasswordHashing:
         queue_max: int,
         memory_kib: int = MEMORY_KIB,
         wait_s_max: float = WAIT_S_MAX,
-        patience_s: float = PATIENCE_S,
+        replaced_after_s: float = REPLACED_AFTER_S,
     ) -> None:
         self._idle = ProcessBeside(_HASHER, (memory_kib, thread_count, NICENESS_MAX))
         self._sharing = ProcessBeside(_HASHER, (memory_kib, 1, _NICENESS))
-        self._patience_s = patience_s
+        self._replaced_after_s = replaced_after_s
         self._pending_max = thread_count + queue_max
         self._share_max = (self._pending_max + 1) // 2
         self._pending: set[asyncio.Task[Any]] = set()
@@ -183,10 +183,10 @@ class PasswordHashing:
         has one form, as ASCII has, and for other text three at most.
         """
         forms = [form.encode() for form in _forms(password)]
-        found = await self._ask("verify", password_hash or "", forms)
-        if found is None:
+        answer = await self._ask("verify", password_hash or "", forms)
+        if answer is None:
             return Verdict(is_right=False)
-        number, is_outdated = found
+        number, is_outdated = answer
         return Verdict(is_right=True, is_outdated=is_outdated or number != _NORMALIZED)
 
     @property
@@ -218,7 +218,7 @@ class PasswordHashing:
     async def _hashed(self, *request: object) -> Any:  # noqa: ANN401 - what the hasher answers
         """What is answered first by a process that lives. Raises ProcessDied when none does."""
         first = asyncio.ensure_future(self._idle.ask(*request))
-        await asyncio.wait([first], timeout=self._patience_s)
+        await asyncio.wait([first], timeout=self._replaced_after_s)
         if first.done():
             return first.result()
         second = asyncio.ensure_future(self._sharing.ask(*request))

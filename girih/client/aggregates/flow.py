@@ -170,14 +170,14 @@ def _is_done(aggregate: Aggregate[Any], command: Command) -> Flow[bool]:
     is_whole, is_seen = yield from _loaded(aggregate, wanted)
     if is_seen or is_whole or not command.is_repeatable:
         return is_seen
-    found: list[RecordedEvent] = []
+    events: list[RecordedEvent] = []
 
     def take(batch: Batch) -> bool:
-        found.extend(event for event in batch if event.id == wanted)
-        return not found
+        events.extend(event for event in batch if event.id == wanted)
+        return not events
 
     yield Read(query=command.query, take=take)
-    return bool(found)
+    return bool(events)
 
 
 def _loaded(aggregate: Aggregate[Any], event_id: str = "") -> Flow[tuple[bool, bool]]:

@@ -55,7 +55,7 @@ class Asking:
         method = getattr(self._stub, question.rpc)
         for _ in parts(self._caller, method, question.answer, timeout):
             pass
-        return question.answer.told()
+        return question.answer.result()
 
 
 class Fields(Asking):
@@ -96,7 +96,7 @@ class Fields(Asking):
         def method(_request: object, **options: Any) -> Any:  # noqa: ANN401 - a call
             return self._stub.WriteField(write.messages(), **options)
 
-        return write.told(unary(self._caller, method, write.head, timeout))
+        return write.result(unary(self._caller, method, write.head, timeout))
 
     def read(
         self,
@@ -237,8 +237,8 @@ class Routes(Asking):
             costs=costs,
             cost_rule=cost_rule,
         )
-        with closing(parts(self._caller, self._stub.SimplePaths, cursor, timeout)) as found:
-            for paths in found:
+        with closing(parts(self._caller, self._stub.SimplePaths, cursor, timeout)) as batches:
+            for paths in batches:
                 yield from paths
 
     def reachable(

@@ -102,12 +102,12 @@ class Client:
             timeout=timeout,
             context=context,
         )
-        found = target.find(wanted, transport, environ, Path.cwd())
+        connected = target.find(wanted, transport, environ, Path.cwd())
         self._channels = [
             open_blocking_channel(address, tls=transport.credentials(address))
-            for address in (found.events_address, found.lattice_address)
+            for address in (connected.events_address, connected.lattice_address)
         ]
-        self._caller = found.caller
+        self._caller = connected.caller
         self._stub = EventStoreServiceStub(self._channels[0])
         self._schemas = SchemaServiceStub(self._channels[0])
         self._snapshots = SnapshotServiceStub(self._channels[0])

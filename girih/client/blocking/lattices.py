@@ -175,9 +175,9 @@ class Lattices:
     ) -> "NDArray[np.float64]":
         """The distance of sites from the nearest of `sources`, infinite where no path leads."""
         on = self._value(lattice, timeout)
-        told = site_costs(costs, cost_rule, on)
+        weights = site_costs(costs, cost_rule, on)
         cursor = DistancesCursor(
-            on, sources, targets=targets, origin=origin, shape=shape, costs=told
+            on, sources, targets=targets, origin=origin, shape=shape, costs=weights
         )
         for _ in parts(self._caller, self._stub.Distances, cursor, timeout):
             pass

@@ -106,9 +106,9 @@ def _refused(status: int, body: bytes, url: str) -> GirihError:
         return _stranger(url)
 
 
-def _metadata(told: Mapping[str, Any]) -> dict[str, str]:
+def _metadata(problem: Mapping[str, Any]) -> dict[str, str]:
     """By the names that gRPC has for them: `resetsAt` is `resets_at`."""
-    return {re.sub("[A-Z]", _with_underscore, name): str(value) for name, value in told.items()}
+    return {re.sub("[A-Z]", _with_underscore, name): str(value) for name, value in problem.items()}
 
 
 def _with_underscore(capital: re.Match[str]) -> str:

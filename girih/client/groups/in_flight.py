@@ -22,7 +22,7 @@ _POSITIONS_MAX: Final = 1_000
 """Of one acknowledgement."""
 _REASON_CHARS_MAX: Final = 1_000
 _DELAY_S_MAX: Final = 30 * 24 * 60 * 60.0
-_HEARD_PART: Final = 1 / 3
+_ALIVE_PART: Final = 1 / 3
 """Of its lease, after which a consumer lets itself be heard again: it must within each half."""
 
 
@@ -82,7 +82,7 @@ class Message(Generic[O]):
             delay=duration(delay),
             reason=_sendable(reason),
         )
-        return self._in_flight.say(self, pb.ConsumeRequest(retry_later=request))
+        return self._in_flight.settle(self, pb.ConsumeRequest(retry_later=request))
 
     def park(self, reason: str) -> O:
         """It is not to be tried again until somebody replays it."""
@@ -92,7 +92,7 @@ class Message(Generic[O]):
             position=self.event.position,
             reason=_sendable(reason),
         )
-        return self._in_flight.say(self, pb.ConsumeRequest(park=request))
+        return self._in_flight.settle(self, pb.ConsumeRequest(park=request))
 
 
 def check_delay(delay: float) -> None:
@@ -132,14 +132,14 @@ class InFlight(Generic[O]):
     def _begin(self) -> None:
         self._held: dict[int, Message[O]] = {}
         """Of which nothing was said, by position."""
-        self._said: dict[int, O] = {}
+        self._unsettled: dict[int, O] = {}
         """Of which it is not known whether it is durable."""
         self._tokens: dict[int, int] = {}
         """Of the lanes that it has."""
         self._sent: dict[int, float] = {}
         """When each sign of life was sent that was not answered."""
         self._sign_count = 0
-        self._heard_at_s = 0.0
+        self._alive_at_s = 0.0
         self._lease_s = 0.0
         self._certain_until_s = 0.0
 
@@ -155,8 +155,8 @@ class InFlight(Generic[O]):
         """The call has ended, and with it what it had."""
         with self._lock:
             self._held.clear()
-            said, self._said = self._said, {}
-        for outcome in said.values():
+            unsettled, self._unsettled = self._unsettled, {}
+        for outcome in unsettled.values():
             _fail(outcome, error)
 
     def take(self, response: pb.ConsumeResponse) -> list[Message[O]]:
@@ -213,7 +213,7 @@ class InFlight(Generic[O]):
                 self._wake()
             return outcome
 
-    def say(self, message: Message[O], request: pb.ConsumeRequest) -> O:
+    def settle(self, message: Message[O], request: pb.ConsumeRequest) -> O:
         with self._lock:
             outcome, is_ours = self._settling(message)
             if is_ours:
@@ -229,7 +229,7 @@ class InFlight(Generic[O]):
             return outcome, False
         position = message.event.position
         del self._held[position]
-        self._said[position] = outcome
+        self._unsettled[position] = outcome
         return outcome, True
 
     def _taken(self, deliveries: Iterable[pb.Delivery]) -> list[Message[O]]:
@@ -239,13 +239,13 @@ class InFlight(Generic[O]):
 
     def _settle(self, positions: Iterable[int]) -> None:
         for position in positions:
-            outcome = self._said.pop(position, None)
+            outcome = self._unsettled.pop(position, None)
             if outcome is not None and not outcome.done():
                 outcome.set_result(None)
 
     def _refuse(self, refused: pb.Refused) -> None:
         self._held.pop(refused.position, None)
-        outcome = self._said.pop(refused.position, None)
+        outcome = self._unsettled.pop(refused.position, None)
         if outcome is not None:
             _fail(outcome, from_status(refused.refusal))
 
@@ -270,11 +270,11 @@ class InFlight(Generic[O]):
         """When a sign of life is due: once it has begun, and then within each half of the lease."""
         if not self._lease_s:
             return float("inf")
-        return self._heard_at_s + self._lease_s * _HEARD_PART if self._sign_count else 0.0
+        return self._alive_at_s + self._lease_s * _ALIVE_PART if self._sign_count else 0.0
 
     def _sign(self, now_s: float) -> pb.ConsumeRequest:
         self._sign_count += 1
-        self._sent[self._sign_count] = self._heard_at_s = now_s
+        self._sent[self._sign_count] = self._alive_at_s = now_s
         return pb.ConsumeRequest(alive=pb.ConsumerAlive(number=self._sign_count))
 
     def _acknowledgements(self) -> Iterable[pb.ConsumeRequest]:

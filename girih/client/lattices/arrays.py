@@ -166,7 +166,7 @@ class NpyReader:
         self._bytes[self._filled : self._filled + len(data)] = data
         self._filled += len(data)
 
-    def told(self) -> "NDArray[np.generic]":
+    def result(self) -> "NDArray[np.generic]":
         """Raises ValueError while bytes are missing."""
         if self._array is None or self._filled < len(self._bytes):
             raise ValueError("the array is not complete")

@@ -55,7 +55,7 @@ class AsyncAsking:
         method = getattr(self._stub, question.rpc)
         async for _ in parts(self._caller, method, question.answer, timeout):
             pass
-        return question.answer.told()
+        return question.answer.result()
 
 
 class AsyncFields(AsyncAsking):
@@ -100,7 +100,7 @@ class AsyncFields(AsyncAsking):
         def method(_request: object, **options: Any) -> Any:  # noqa: ANN401 - a call
             return self._stub.WriteField(write.messages(), **options)
 
-        return write.told(await unary(self._caller, method, write.head, timeout))
+        return write.result(await unary(self._caller, method, write.head, timeout))
 
     async def read(
         self,
@@ -255,8 +255,10 @@ class AsyncRoutes(AsyncAsking):
             costs=costs,
             cost_rule=cost_rule,
         )
-        async with aclosing(parts(self._caller, self._stub.SimplePaths, cursor, timeout)) as found:
-            async for paths in found:
+        async with aclosing(
+            parts(self._caller, self._stub.SimplePaths, cursor, timeout)
+        ) as batches:
+            async for paths in batches:
                 for path in paths:
                     yield path
 

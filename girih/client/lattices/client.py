@@ -199,9 +199,9 @@ class AsyncLattices:
         lowest corner is `origin`; or one number for each of `targets`. At most 33,554,432 sites.
         """
         on = await self._value(lattice, timeout)
-        told = site_costs(costs, cost_rule, on)
+        weights = site_costs(costs, cost_rule, on)
         cursor = DistancesCursor(
-            on, sources, targets=targets, origin=origin, shape=shape, costs=told
+            on, sources, targets=targets, origin=origin, shape=shape, costs=weights
         )
         async for _ in parts(self._caller, self._stub.Distances, cursor, timeout):
             pass

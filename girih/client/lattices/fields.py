@@ -174,7 +174,7 @@ class Write:
             head = pb.WriteFieldRequest()
 
     @staticmethod
-    def told(response: pb.WriteFieldResponse) -> Field:
+    def result(response: pb.WriteFieldResponse) -> Field:
         return field_of(response.field)
 
 
@@ -201,8 +201,8 @@ class Read:
     def take(self, response: HttpBody) -> None:
         self._reader.take(response.data)
 
-    def told(self) -> "NDArray[np.generic]":
-        return self._reader.told()
+    def result(self) -> "NDArray[np.generic]":
+        return self._reader.result()
 
 
 def dtype_of(number_type: lattice_pb2.NumberType) -> str:

@@ -234,7 +234,7 @@ class Verifying:
         if response.HasField("sums"):
             self._sums = response.sums
 
-    def told(self) -> Verification:
+    def result(self) -> Verification:
         sums = self._sums
         return Verification(
             events=tuple(self._events),

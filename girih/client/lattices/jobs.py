@@ -201,8 +201,8 @@ class Series:
     def take(self, response: HttpBody) -> None:
         self._reader.take(response.data)
 
-    def told(self) -> "NDArray[np.generic]":
-        return self._reader.told()
+    def result(self) -> "NDArray[np.generic]":
+        return self._reader.result()
 
 
 def _id(job: Job | str) -> str:

@@ -229,12 +229,12 @@ class PathsCursor:
         if response.HasField("computation"):
             self._computation = response.computation
         queries = self._queries[self._answered :]
-        found = [
+        paths = [
             path(message, start, self._lattice, self._computation)
             for message, (start, _) in zip(response.paths, queries, strict=False)
         ]
-        self._answered += len(found)
-        return found or None
+        self._answered += len(paths)
+        return paths or None
 
 
 class DistancesCursor:

@@ -110,7 +110,7 @@ class Drawing:
             name=name,
             at_revision=at_revision,
             minus_revision=minus_revision,
-            **_said(view),
+            **_view_fields(view),
         )
         self._parts: list[bytes] = []
 
@@ -121,7 +121,7 @@ class Drawing:
     def take(self, response: HttpBody) -> None:
         self._parts.append(response.data)
 
-    def told(self) -> bytes:
+    def result(self) -> bytes:
         return b"".join(self._parts)
 
 
@@ -131,13 +131,13 @@ def preview(lattice: Lattice | str, name: str, chain: Chain, view: View) -> Aske
         lattice_id=id_of(lattice),
         name=name,
         transforms=steps_of(chain),
-        view=pb.PictureView(**_said(view)),
+        view=pb.PictureView(**_view_fields(view)),
     )
     return Asked("PreviewTransform", request, _preview)
 
 
 def job(job_id: str, view: View) -> Asked[JobPicture]:
-    request = pb.RenderJobRequest(job_id=job_id, view=pb.PictureView(**_said(view)))
+    request = pb.RenderJobRequest(job_id=job_id, view=pb.PictureView(**_view_fields(view)))
     return Asked(
         "RenderJob",
         request,
@@ -153,7 +153,7 @@ def _preview(response: pb.PreviewTransformResponse) -> Preview:
     )
 
 
-def _said(view: View) -> dict[str, Any]:
+def _view_fields(view: View) -> dict[str, Any]:
     return {
         "row_axis": view.row_axis,
         "column_axis": view.column_axis,

@@ -48,7 +48,7 @@ class Collected(Protocol[T_co]):
 
     def take(self, response: Any) -> None: ...  # noqa: ANN401 - of the rpc
 
-    def told(self) -> T_co: ...
+    def result(self) -> T_co: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +113,5 @@ class Array(Generic[T]):
         first = response.first_index * self._count_each
         arrays.put(self._values, first, self._part(response))
 
-    def told(self) -> T:
+    def result(self) -> T:
         return self._read(self._values.reshape(self._shape), self._first)

@@ -141,7 +141,7 @@ class SimplePaths:
         cost_rule: CostRule | str,
     ) -> None:
         self._lattice, self._start = lattice, start
-        self._told = 0
+        self._taken_count = 0
         self._request = pb.SimplePathsRequest(
             lattice_id=lattice.id,
             start=site(start),
@@ -156,12 +156,12 @@ class SimplePaths:
         return self._request
 
     def take(self, response: pb.SimplePathsResponse) -> list[Path] | None:
-        fresh = response.paths[max(0, self._told - response.first_path) :]
-        self._told = max(self._told, response.first_path + len(response.paths))
-        found = [
+        fresh = response.paths[max(0, self._taken_count - response.first_path) :]
+        self._taken_count = max(self._taken_count, response.first_path + len(response.paths))
+        paths = [
             messages.path(one, self._start, self._lattice, response.computation) for one in fresh
         ]
-        return found or None
+        return paths or None
 
 
 class _Reachable:
@@ -181,7 +181,7 @@ class _Reachable:
     def take(self, response: pb.ReachableResponse) -> None:
         self._parts.append(response)
 
-    def told(self) -> Reached:
+    def result(self) -> Reached:
         first = self._parts[0]
         shape = (-1, self._axis_count)
         sites: Any = arrays.joined([arrays.of(part.sites, "int64", shape) for part in self._parts])
@@ -238,9 +238,9 @@ class _Nearest:
         self._sources.take(response)
         self._distances.take(response)
 
-    def told(self) -> Nearest:
-        sources, first = self._sources.told()
-        distances, _ = self._distances.told()
+    def result(self) -> Nearest:
+        sources, first = self._sources.result()
+        distances, _ = self._distances.result()
         return Nearest(
             sources=sources,
             distances=arrays.infinite_where_negative(distances),
@@ -269,5 +269,5 @@ def nearest(
         k=k,
         costs=site_costs(costs, cost_rule, lattice),
     )
-    told = select(request, lattice, targets, origin, shape)
-    return Streamed("NearestSources", _Nearest(request, (*told, k)))
+    selection = select(request, lattice, targets, origin, shape)
+    return Streamed("NearestSources", _Nearest(request, (*selection, k)))

@@ -191,9 +191,10 @@ def labels(
     shape: Sequence[int] | None,
 ) -> Streamed[SiteValues]:
     request = pb.ComponentLabelsRequest(lattice_id=lattice.id)
-    told = select(request, lattice, targets, origin, shape)
+    selection = select(request, lattice, targets, origin, shape)
     return Streamed(
-        "ComponentLabels", Array(request, told, "int32", lambda part: part.labels, _site_values)
+        "ComponentLabels",
+        Array(request, selection, "int32", lambda part: part.labels, _site_values),
     )
 
 
@@ -206,9 +207,9 @@ def centrality(
     shape: Sequence[int] | None,
 ) -> Streamed[SiteValues]:
     request = _centrality_request(lattice, measure, damping)
-    told = select(request, lattice, targets, origin, shape)
+    selection = select(request, lattice, targets, origin, shape)
     return Streamed(
-        "Centrality", Array(request, told, "float64", lambda part: part.values, _site_values)
+        "Centrality", Array(request, selection, "float64", lambda part: part.values, _site_values)
     )
 
 
@@ -228,7 +229,7 @@ class _Ranked:
     def take(self, response: pb.CentralityResponse) -> None:
         self._parts.append(response)
 
-    def told(self) -> Ranking:
+    def result(self) -> Ranking:
         first = self._parts[0]
         shape = (-1, first.axis_count)
         sites: Any = arrays.joined([arrays.of(part.sites, "int64", shape) for part in self._parts])
@@ -292,8 +293,10 @@ def heat(
     shape: Sequence[int] | None,
 ) -> Streamed[SiteValues]:
     request = pb.HeatRequest(lattice_id=lattice.id, source=site(source), time=time)
-    told = select(request, lattice, targets, origin, shape)
-    return Streamed("Heat", Array(request, told, "float64", lambda part: part.values, _site_values))
+    selection = select(request, lattice, targets, origin, shape)
+    return Streamed(
+        "Heat", Array(request, selection, "float64", lambda part: part.values, _site_values)
+    )
 
 
 def resistances(lattice: Lattice | str, queries: Collection[Query]) -> Asked["NDArray[np.float64]"]:
@@ -303,8 +306,8 @@ def resistances(lattice: Lattice | str, queries: Collection[Query]) -> Asked["ND
     )
 
     def read(response: pb.ResistancesResponse) -> "NDArray[np.float64]":
-        told: Any = arrays.of(response.resistances, "float64")
-        return arrays.infinite_where_negative(told)
+        values: Any = arrays.of(response.resistances, "float64")
+        return arrays.infinite_where_negative(values)
 
     return Asked("Resistances", request, read)
 
@@ -338,7 +341,7 @@ class _Tree:
     def take(self, response: pb.MinimumSpanningTreeResponse) -> None:
         self._parts.append(response)
 
-    def told(self) -> SpanningTree:
+    def result(self) -> SpanningTree:
         first = self._parts[0]
         edges: Any = arrays.joined([arrays.pairs(part.tails, part.heads) for part in self._parts])
         return SpanningTree(
@@ -367,13 +370,15 @@ def colouring(
     shape: Sequence[int] | None,
 ) -> Streamed[Colouring]:
     request = pb.ColouringRequest(lattice_id=lattice.id)
-    told = select(request, lattice, targets, origin, shape)
+    selection = select(request, lattice, targets, origin, shape)
 
     def read(colours: Any, first: pb.ColouringResponse) -> Colouring:  # noqa: ANN401 - an array
         computation = computation_of(first.computation)
         return Colouring(colours=colours, count=first.colour_count, computation=computation)
 
-    return Streamed("Colouring", Array(request, told, "int32", lambda part: part.colours, read))
+    return Streamed(
+        "Colouring", Array(request, selection, "int32", lambda part: part.colours, read)
+    )
 
 
 def communities(
@@ -384,17 +389,19 @@ def communities(
     shape: Sequence[int] | None,
 ) -> Streamed[Communities]:
     request = pb.CommunitiesRequest(lattice_id=lattice.id, seed=seed)
-    told = select(request, lattice, targets, origin, shape)
+    selection = select(request, lattice, targets, origin, shape)
 
-    def read(found: Any, first: pb.CommunitiesResponse) -> Communities:  # noqa: ANN401 - an array
+    def read(labels: Any, first: pb.CommunitiesResponse) -> Communities:  # noqa: ANN401 - an array
         return Communities(
-            labels=found,
+            labels=labels,
             count=arrays.whole(first.count),
             modularity=first.modularity,
             computation=computation_of(first.computation),
         )
 
-    return Streamed("Communities", Array(request, told, "int64", lambda part: part.labels, read))
+    return Streamed(
+        "Communities", Array(request, selection, "int64", lambda part: part.labels, read)
+    )
 
 
 def percolation(

@@ -45,13 +45,13 @@ class Member:
     joined_at: datetime
     credits: int
     """How many events it may have at once."""
-    heard_at_s: float
+    received_at_s: float
     """On the clock of `time.monotonic()`: leases do not go by the clock of a test."""
     outbox: list[pb.ConsumeResponse] = field(default_factory=list)
     """What it is to be told."""
     ended_by: Refused | None = None
 
-    def tell(self, **response: object) -> None:
+    def send(self, **response: object) -> None:
         self.outbox.append(pb.ConsumeResponse(**response))  # type: ignore[arg-type]  # by name
 
 
@@ -149,7 +149,7 @@ class Group:
                 for number, lane in enumerate(self.lanes)
                 if lane.member is member
             ]
-            member.tell(lanes=pb.LanesHeld(lanes=held))
+            member.send(lanes=pb.LanesHeld(lanes=held))
         self.log.changed.notify_all()
 
     # Events
@@ -200,28 +200,28 @@ class Group:
         times = [one.not_before for one in self.items.values() if one.not_before is not None]
         return min((time for time in times if time > now), default=None)
 
-    def acknowledge(self, member: Member, said: pb.Acknowledge) -> None:
+    def acknowledge(self, member: Member, request: pb.Acknowledge) -> None:
         done = []
-        for position in said.positions:
-            item = self._given(member, said.lane, said.token, position)
+        for position in request.positions:
+            item = self._given(member, request.lane, request.token, position)
             if item is not None:
                 self._settle(item)
                 done.append(position)
         if done:
-            member.tell(settled=pb.Settled(positions=done))
+            member.send(settled=pb.Settled(positions=done))
 
-    def retry(self, member: Member, said: pb.RetryLater) -> None:
-        item = self._given(member, said.lane, said.token, said.position)
+    def retry(self, member: Member, request: pb.RetryLater) -> None:
+        item = self._given(member, request.lane, request.token, request.position)
         if item is not None:
-            self._fail(item, said.reason, self.log.now() + said.delay.ToTimedelta())
-            member.tell(settled=pb.Settled(positions=[said.position]))
+            self._fail(item, request.reason, self.log.now() + request.delay.ToTimedelta())
+            member.send(settled=pb.Settled(positions=[request.position]))
 
-    def park(self, member: Member, said: pb.Park) -> None:
-        item = self._given(member, said.lane, said.token, said.position)
+    def park(self, member: Member, request: pb.Park) -> None:
+        item = self._given(member, request.lane, request.token, request.position)
         if item is not None:
             item.attempt_count += 1
-            self._park(item, said.reason)
-            member.tell(settled=pb.Settled(positions=[said.position]))
+            self._park(item, request.reason)
+            member.send(settled=pb.Settled(positions=[request.position]))
 
     # What is parked
 
@@ -315,7 +315,7 @@ class Group:
             refused = Refused("EVENT_NOT_DELIVERED", "the consumer does not have the event")
         else:
             return item
-        member.tell(refused=pb.Refused(position=position, refusal=refused.status()))
+        member.send(refused=pb.Refused(position=position, refusal=refused.status()))
         return None
 
     def _settle(self, item: Item) -> None:

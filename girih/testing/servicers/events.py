@@ -14,10 +14,10 @@ from girih.testing.refusals import Refused
 from girih.testing.rulings import (
     Ruling,
     beyond_stream,
+    gone_by,
     metadata_changed,
     redacted,
     rule,
-    said_by,
     stream_not_found,
 )
 from girih.testing.streams import Stream
@@ -156,8 +156,8 @@ class EventStoreServicer:
             if is_asked and request.expected_version != stream.metadata_version:
                 raise metadata_changed(stream.metadata_version)
 
-        def apply(stream: Stream, said: pb.RecordedEvent) -> None:
-            stream.metadata, stream.metadata_version = request.metadata, said.position
+        def apply(stream: Stream, ruling: pb.RecordedEvent) -> None:
+            stream.metadata, stream.metadata_version = request.metadata, ruling.position
 
         event = rules.metadata_event(request)
         version = self._rule(Ruling(request.stream, event, apply, check_version), call)
@@ -173,8 +173,8 @@ class EventStoreServicer:
             if retention.truncate_before > stream.last_revision + 1:
                 raise beyond_stream(stream.last_revision)
 
-        def apply(stream: Stream, said: pb.RecordedEvent) -> None:
-            stream.retain(retention, said_by(keeping_pb.GONE_REASON_RETENTION, said))
+        def apply(stream: Stream, ruling: pb.RecordedEvent) -> None:
+            stream.retain(retention, gone_by(keeping_pb.GONE_REASON_RETENTION, ruling))
 
         event = rules.retention_event(request)
         position = self._rule(Ruling(request.stream, event, apply, check_before), call)
@@ -198,13 +198,13 @@ class EventStoreServicer:
         check(request)
         log = self._log_of(call.tenant)
 
-        def apply(stream: Stream, said: pb.RecordedEvent) -> None:
-            stream.redact(request.position, said_by(keeping_pb.GONE_REASON_REDACTED, said))
+        def apply(stream: Stream, ruling: pb.RecordedEvent) -> None:
+            stream.redact(request.position, gone_by(keeping_pb.GONE_REASON_REDACTED, ruling))
 
         with log.changed:
             event = redacted(log, request).event
-            said = rules.redaction_event(request, stream=event.stream, event_id=event.id)
-            position = rule(log, Ruling(event.stream, said, apply), _context(call))
+            redaction = rules.redaction_event(request, stream=event.stream, event_id=event.id)
+            position = rule(log, Ruling(event.stream, redaction, apply), _context(call))
         return keeping_pb.RedactEventResponse(position=position)
 
     def _append_one(
@@ -225,8 +225,8 @@ class EventStoreServicer:
             revision = request.expected_revision
             expected = [pb.Precondition(stream=request.stream, revision=revision)]
 
-        def apply(stream: Stream, said: pb.RecordedEvent) -> None:
-            stream.end(said_by(keeping_pb.GONE_REASON_DELETED, said), for_ever=for_ever)
+        def apply(stream: Stream, ruling: pb.RecordedEvent) -> None:
+            stream.end(gone_by(keeping_pb.GONE_REASON_DELETED, ruling), for_ever=for_ever)
 
         event = rules.ending_event(request)
         return self._rule(Ruling(request.stream, event, apply, expected=expected), call)

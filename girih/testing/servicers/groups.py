@@ -163,14 +163,14 @@ class GroupServicer:
             group = _named(groups, start.group)
             now = log.now()
             consumer = new_correlation_id()
-            heard_at_s = time.monotonic()
-            member = Member(consumer, start.name, call.actor, now, start.credits, heard_at_s)
+            received_at_s = time.monotonic()
+            member = Member(consumer, start.name, call.actor, now, start.credits, received_at_s)
             lease = group.settings.lease
-            member.tell(started=pb.ConsumerStarted(consumer=member.consumer, lease=lease))
+            member.send(started=pb.ConsumerStarted(consumer=member.consumer, lease=lease))
             group.join(member)
         consuming = _Consuming(log, group, member, call)
         threading.Thread(
-            target=consuming.hear, args=(requests,), name="girih memory consumer", daemon=True
+            target=consuming.receive, args=(requests,), name="girih memory consumer", daemon=True
         ).start()
         return consuming.responses()
 
@@ -191,12 +191,12 @@ class _Consuming:
         self._has_left = False
         call.on_end(self._wake)
 
-    def hear(self, requests: Iterator[pb.ConsumeRequest | TooLarge]) -> None:
+    def receive(self, requests: Iterator[pb.ConsumeRequest | TooLarge]) -> None:
         """Until the requests end, in a thread of its own."""
         try:
             for request in requests:
                 with self._log.changed:
-                    self._member.heard_at_s = time.monotonic()
+                    self._member.received_at_s = time.monotonic()
                     self._take(request)
                     self._log.changed.notify_all()
         except Refused as refused:
@@ -213,13 +213,13 @@ class _Consuming:
                 with self._log.changed:
                     if not self._call.is_active():
                         return
-                    told = self._told()
-                    if not told:
+                    outgoing = self._outgoing()
+                    if not outgoing:
                         self._check()
                         if self._has_left:
                             return
                         self._log.changed.wait(self._wait_s())
-                yield from told
+                yield from outgoing
         finally:
             with self._log.changed:
                 self._group.leave(self._member, is_broken=not self._has_left)
@@ -229,10 +229,10 @@ class _Consuming:
             raise request.refusal
         member, group = self._member, self._group
         try:
-            _check_said(request)
+            _check_request(request)
         except Refused as refused:
             position = rules.named_position(request)
-            member.tell(refused=pb.Refused(position=position, refusal=refused.status()))
+            member.send(refused=pb.Refused(position=position, refusal=refused.status()))
             return
         match request.WhichOneof("request"):
             case "acknowledge":
@@ -245,18 +245,18 @@ class _Consuming:
                 member.credits = request.set_credits.credits
             case "alive":
                 valid = group.settings.lease
-                member.tell(alive=pb.ServiceAlive(number=request.alive.number, valid=valid))
+                member.send(alive=pb.ServiceAlive(number=request.alive.number, valid=valid))
 
-    def _told(self) -> list[pb.ConsumeResponse]:
+    def _outgoing(self) -> list[pb.ConsumeResponse]:
         """What the member is to be told, and given."""
-        told, self._member.outbox = self._member.outbox, []
+        outgoing, self._member.outbox = self._member.outbox, []
         is_leaving = self._has_left or self._member.ended_by is not None
         if not is_leaving and (given := self._group.give(self._member)):
             # What it lost and was told just now comes before.
-            told += self._member.outbox
+            outgoing += self._member.outbox
             self._member.outbox = []
-            told.append(pb.ConsumeResponse(deliveries=pb.Deliveries(deliveries=given)))
-        return told
+            outgoing.append(pb.ConsumeResponse(deliveries=pb.Deliveries(deliveries=given)))
+        return outgoing
 
     def _check(self) -> None:
         """Raise what ends the call."""
@@ -279,7 +279,7 @@ class _Consuming:
 
     def _silent_in_s(self) -> float:
         lease_s = self._group.settings.lease.ToTimedelta().total_seconds()
-        return self._member.heard_at_s + lease_s - time.monotonic()
+        return self._member.received_at_s + lease_s - time.monotonic()
 
     def _wake(self) -> None:
         with self._log.changed:
@@ -305,7 +305,7 @@ def _meant(
     return None if request.all else request.positions
 
 
-def _check_said(request: pb.ConsumeRequest) -> None:
+def _check_request(request: pb.ConsumeRequest) -> None:
     check(request)
     violations = Violations()
     if request.HasField("start"):

@@ -87,10 +87,10 @@ class SnapshotServicer:
             is_newer = bool(known) and snapshot.schema_version > known
             if is_newer or not _holds(log, request.stream, saved[revision]):
                 continue
-            found = snapshots_pb2.Snapshot()
-            found.CopyFrom(snapshot)
-            found.is_older = snapshot.schema_version < known
-            return found
+            copy = snapshots_pb2.Snapshot()
+            copy.CopyFrom(snapshot)
+            copy.is_older = snapshot.schema_version < known
+            return copy
         return None
 
 

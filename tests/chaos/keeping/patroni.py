@@ -108,7 +108,7 @@ class Cluster:
     def stop(self) -> None:
         for node in self.nodes:
             if node.child is not None and node.child.poll() is None:
-                process.end(node.child, (signal.SIGTERM, signal.SIGKILL), patience_s=30)
+                process.end(node.child, (signal.SIGTERM, signal.SIGKILL), timeout_s=30)
             with suppress(OSError, ValueError, IndexError):
                 pid_file = node.folder / "data" / "postmaster.pid"
                 os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGQUIT)

@@ -34,7 +34,9 @@ COMPOSED, TAKEN_APART = "a caf\u00e9 of stars", "a cafe\u0301 of stars"
 @pytest.fixture
 async def hashing() -> AsyncIterator[PasswordHashing]:
     # However busy the machine is, the tests know which process has the password.
-    made = PasswordHashing(thread_count=1, queue_max=2, memory_kib=A_LITTLE_KIB, patience_s=3_600.0)
+    made = PasswordHashing(
+        thread_count=1, queue_max=2, memory_kib=A_LITTLE_KIB, replaced_after_s=3_600.0
+    )
     yield made
     await made.close()
 
@@ -276,7 +278,7 @@ async def test_a_password_is_hashed_though_other_work_leaves_nothing_of_any_core
     await hashing.hash("a password")
     (starved,) = hashers()
     os.kill(starved, signal.SIGSTOP)
-    hashing._patience_s = 0.05
+    hashing._replaced_after_s = 0.05
 
     async with asyncio.timeout(60):
         assert await hashing.hash("another password")
