@@ -39,9 +39,9 @@ def choose_temporary_folder(environ: MutableMapping[str, str], memory: Path = ME
     where. A database has 300 files: a disk takes ten times as long to make them, and a run makes
     hundreds of databases. No test pulls the plug, so all that is synced is as safe there."""
     with suppress(OSError):
-        found = os.statvfs(memory)
-        has_room = found.f_bavail * found.f_frsize >= _MEMORY_BYTES
-        if has_room and not found.f_flag & os.ST_NOEXEC:
+        status = os.statvfs(memory)
+        has_room = status.f_bavail * status.f_frsize >= _MEMORY_BYTES
+        if has_room and not status.f_flag & os.ST_NOEXEC:
             environ.setdefault("TMPDIR", str(memory))
             tempfile.tempdir = None
 

@@ -79,17 +79,17 @@ def test_the_page_is_made_of_the_contract() -> None:
 
 
 def test_every_reason_that_the_code_can_tell_is_listed_and_no_other() -> None:
-    told = {error.reason for error in named_errors()} | set(http_reasons())
+    raised = {error.reason for error in named_errors()} | set(http_reasons())
 
-    assert told | {INTERNAL_REASON, MESSAGE_TOO_LARGE} == set(REASONS)
+    assert raised | {INTERNAL_REASON, MESSAGE_TOO_LARGE} == set(REASONS)
 
 
 def test_a_listed_reason_has_the_statuses_that_it_comes_with() -> None:
     listed = {name: one.code for name, one in REASONS.items() if one.code}
     # A class without what its constructor wants: its kind is all that is asked for.
-    told = {error.reason: status_code(error.__new__(error)).name for error in named_errors()}
+    raised = {error.reason: status_code(error.__new__(error)).name for error in named_errors()}
 
-    wrong = {name: code for name, code in told.items() if REASONS[name].code not in (code, "")}
+    wrong = {name: code for name, code in raised.items() if REASONS[name].code not in (code, "")}
     assert wrong == {}
     # The gateway has one status of its own for what is too large, whoever says so.
     by_code = {name: HTTP_STATUSES[grpc.StatusCode[code]] for name, code in listed.items()}
@@ -128,7 +128,7 @@ def test_the_comments_of_rpcs_name_listed_reasons_with_their_codes() -> None:
 
 def test_openapi_has_every_reason_with_the_status_that_it_comes_with() -> None:
     document = openapi_document(CONTRACT, list(rules_of(CONTRACT)))
-    told = {
+    raised = {
         (reason, int(status))
         for item in document["paths"].values()
         for method, operation in item.items()
@@ -138,5 +138,5 @@ def test_openapi_has_every_reason_with_the_status_that_it_comes_with() -> None:
         for reason in re.findall(r"[A-Z_]+", names)
     }
 
-    assert len(told) > 40
-    assert [one for one in told if REASONS[one[0]].http_status != one[1]] == []
+    assert len(raised) > 40
+    assert [one for one in raised if REASONS[one[0]].http_status != one[1]] == []

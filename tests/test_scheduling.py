@@ -31,12 +31,12 @@ def test_tests_stay_together_by_file_by_folder_or_not_at_all(nodeid: str, scope:
 
 
 def test_files_lie_where_it_is_said_or_as_ever_without_a_memory_for_files(tmp_path: Path) -> None:
-    said, unsaid = {"TMPDIR": "/said"}, dict[str, str]()
+    chosen, defaulted = {"TMPDIR": "/said"}, dict[str, str]()
 
-    choose_temporary_folder(said)
-    choose_temporary_folder(unsaid, tmp_path / "none")
+    choose_temporary_folder(chosen)
+    choose_temporary_folder(defaulted, tmp_path / "none")
 
-    assert (said, unsaid) == ({"TMPDIR": "/said"}, {})
+    assert (chosen, defaulted) == ({"TMPDIR": "/said"}, {})
 
 
 def test_files_lie_in_memory_that_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,15 +210,17 @@ def problems(events: Sequence[RecordedEvent], outcomes: Sequence[Outcome]) -> li
     versions = [event.data["policy"]["version"] for event in events if "policy" in event.data]
     if versions != sorted(set(versions)) or versions[-1:] != [VERSIONS]:
         answer.append(f"policies were assigned in versions {versions}")
-    told = Counter(one for outcome in outcomes for one in outcome.done)
+    confirmed = Counter(one for outcome in outcomes for one in outcome.done)
     stored = Counter(
         tag.removeprefix("command:")
         for event in events
         for tag in event.tags
         if tag.startswith("command:")
     )
-    if told != stored:
-        answer.append(f"commands told and stored differ: {(told - stored) + (stored - told)}")
+    if confirmed != stored:
+        answer.append(
+            f"commands told and stored differ: {(confirmed - stored) + (stored - confirmed)}"
+        )
     answer += [
         f"a conflict told {expected} and {actual}"
         for outcome in outcomes

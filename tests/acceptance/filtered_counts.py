@@ -64,10 +64,10 @@ async def _count(
         for direction in (pb.DIRECTION_FORWARDS, pb.DIRECTION_BACKWARDS):
             request = pb.ReadRequest(filter=pb.Filter(queries=[_query(key)]), direction=direction)
             call = stub.Read(request, metadata=service.caller.metadata)
-            found = sum([len(response.events) async for response in call])
-            if found != count:
+            event_count = sum([len(response.events) async for response in call])
+            if event_count != count:
                 wrong += 1
-                print(f"WRONG {key}: {found}, and {count} in the file")
+                print(f"WRONG {key}: {event_count}, and {count} in the file")
     print(f"{name}: {len(expected):,} counts of {expected.total():,} events both ways", flush=True)
     return wrong
 

@@ -79,7 +79,7 @@ async def _compare(
         head = await log.head()
     async with grpc.aio.insecure_channel(address) as channel:
         await _projected(channel, caller, head)
-        found = {
+        answered = {
             name: await _history(channel, caller, name)
             for name in ("events_by_type", "opened_cases", "open_cases")
         }
@@ -89,9 +89,9 @@ async def _compare(
         "open_cases": _levels(lines),
     }
     return [
-        f"{name}: {found[name]} over the API, {expected[name]} in the file"
+        f"{name}: {answered[name]} over the API, {expected[name]} in the file"
         for name in expected
-        if found[name] != expected[name]
+        if answered[name] != expected[name]
     ]
 
 
@@ -99,11 +99,11 @@ def _compare_metrics(lines: Sequence[dict[str, Any]], process: Process) -> list[
     expected = Counter(line["type"] for line in lines)
     port = process.environ["PROJECTIONS_METRICS_PORT"]
     for _ in range(100):
-        found = Counter(dict(_samples(port)))
-        if found == expected:
+        exported = Counter(dict(_samples(port)))
+        if exported == expected:
             return []
         asyncio.run(asyncio.sleep(0.2))
-    return [f"Prometheus is shown {found}, and the file has {expected}"]
+    return [f"Prometheus is shown {exported}, and the file has {expected}"]
 
 
 def _samples(port: str) -> Iterator[tuple[str, int]]:

@@ -44,13 +44,13 @@ class Comparison:
     """What was found, what is known, and by how much they may differ."""
 
     name: str
-    found: float
+    measured: float
     known: float
     margin: float
 
     @property
     def holds(self) -> bool:
-        return abs(self.found - self.known) <= self.margin
+        return abs(self.measured - self.known) <= self.margin
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def main() -> int:
     for each in comparisons(arguments.scale, arguments.seed):
         mark = "" if each.holds else "  OFF"
         print(
-            f"{each.name:44} {each.found:14.8f}  known {each.known:14.8f}  "
+            f"{each.name:44} {each.measured:14.8f}  known {each.known:14.8f}  "
             f"within {each.margin:.2g}{mark}",
             flush=True,
         )
@@ -100,20 +100,20 @@ def _energy(
     done = run(
         box(length, length, ring=True), model, steps, seed=seed, every=every, discard=discard
     )
-    found = done.summary("energy")
+    summary = done.summary("energy")
     how = "Wolff" if is_wolff else "Metropolis"
     name = f"Ising {length}^2 at {temperature:.3f}, {how}, energy"
-    return Comparison(name, found.mean, exact, _SIGMAS * found.error)
+    return Comparison(name, summary.mean, exact, _SIGMAS * summary.error)
 
 
 def _magnetisation(scale: float, seed: int) -> Comparison:
     steps = int(6_000 * scale)
     model = Ising(2.0, is_ordered=True)
     done = run(box(256, 256, ring=True), model, steps, seed=seed, every=1, discard=steps // 10)
-    found = done.summary("magnetisation_abs")
+    summary = done.summary("magnetisation_abs")
     # Of an endless lattice; this one is many correlation lengths wide.
     return Comparison(
-        "Ising 256^2 at 2, magnetisation", found.mean, 0.911319377877496, _SIGMAS * found.error
+        "Ising 256^2 at 2, magnetisation", summary.mean, 0.911319377877496, _SIGMAS * summary.error
     )
 
 
@@ -122,13 +122,13 @@ def _potts(scale: float, seed: int) -> Comparison:
     steps, critical = int(30_000 * scale), 1 / np.log(1 + np.sqrt(3))
     model = Potts(float(critical), is_wolff=True, is_ordered=True, states=3)
     done = run(box(128, 128, ring=True), model, steps, seed=seed, every=5, discard=steps // 5)
-    found = done.summary("energy")
+    summary = done.summary("energy")
     # A finite lattice has somewhat less, by its length to the power -1.2 or so.
     return Comparison(
         "Potts q = 3, 128^2 at Tc, energy",
-        found.mean,
+        summary.mean,
         -1 - 1 / np.sqrt(3),
-        _SIGMAS * found.error + 0.02,
+        _SIGMAS * summary.error + 0.02,
     )
 
 

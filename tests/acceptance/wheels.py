@@ -107,9 +107,9 @@ def _works_for(server: Environment, folder: Path, dist: Path) -> bool:
     pip = [str(light.python), "-m", "pip", "install", "--quiet"]
     if not _run([*pip, "--find-links", str(dist), "girih[lattice]"], folder, light.environ):
         return False
-    said = worker.worked(light, server)
-    print(f"a program with girih[lattice], {_size_mib(light.folder)} MiB: {said.strip()}")
-    return said == worker.SAID
+    output = worker.worked(light, server)
+    print(f"a program with girih[lattice], {_size_mib(light.folder)} MiB: {output.strip()}")
+    return output == worker.OUTPUT
 
 
 def _run(command: list[str], folder: Path, environ: Mapping[str, str]) -> bool:

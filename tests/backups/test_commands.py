@@ -19,8 +19,10 @@ from tests import forked
 from tests.backups.conftest import A_LOG, TOOLS
 
 
-def girih(*arguments: str, **told: str) -> "subprocess.CompletedProcess[str]":
-    environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | told
+def girih(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    environ = {
+        name: value for name, value in os.environ.items() if name != "DATABASE_URL"
+    } | environment
     return forked.run(("backup", *arguments, "-o", "json"), environ)
 
 
@@ -34,12 +36,12 @@ def test_a_drill_compares_each_log_with_the_running_one_and_leaves_nothing(
 ) -> None:
     before = sorted(repository.folder.iterdir())
 
-    told = document(girih("drill", str(repository.folder), "--database-url", server.url))
+    report = document(girih("drill", str(repository.folder), "--database-url", server.url))
 
-    (log,) = told["logs"]
+    (log,) = report["logs"]
     assert (log["tenant"], log["head"], log["isSame"]) == ("acme", 3, True)
     assert sorted(repository.folder.iterdir()) == before
-    assert told["backup"] in girih("list", str(repository.folder)).stdout
+    assert report["backup"] in girih("list", str(repository.folder)).stdout
 
 
 def test_logs_that_differ_in_one_event_are_told_apart(server: EmbeddedPostgres) -> None:
@@ -70,14 +72,14 @@ def test_servers_of_all_places_are_kept_compared_and_restored(
     folder, into = tmp_path / "kept", tmp_path / "data"
     # The first is on the server of `default`, and need not be copied once more.
     places = f"east={server.url_of('template1')} west={west.url}"
-    told = {"GIRIH_BACKUP_PLACES": places}
+    environment = {"GIRIH_BACKUP_PLACES": places}
 
-    taken = document(girih("base", str(folder), "--database-url", server.url, **told))
+    taken = document(girih("base", str(folder), "--database-url", server.url, **environment))
     west.execute(A_LOG.replace("acme", "later"))
     restored = document(girih("restore", str(folder), "--into", str(into)))
     # Compared is what events are in: that database has none.
-    told = {"GIRIH_BACKUP_PLACES": f"west={west.url}"}
-    drilled = document(girih("drill", str(folder), "--database-url", server.url, **told))
+    environment = {"GIRIH_BACKUP_PLACES": f"west={west.url}"}
+    drilled = document(girih("drill", str(folder), "--database-url", server.url, **environment))
 
     assert list(taken["places"]) == ["west"]
     assert restored["data"] == str(into / "postgres")
@@ -94,6 +96,6 @@ def test_a_log_that_moved_since_it_was_kept_is_compared_where_it_is_now(
     server.execute(f"SET session_replication_role = replica; {moved}", database="left_behind")
     left = server.url_of("left_behind")
 
-    found = comparing.compare(TOOLS, [server.url], [left, server.url])
+    compared = comparing.compare(TOOLS, [server.url], [left, server.url])
 
-    assert [(log.tenant, log.is_same, log.behind_count) for log in found] == [("acme", True, 0)]
+    assert [(log.tenant, log.is_same, log.behind_count) for log in compared] == [("acme", True, 0)]

@@ -60,9 +60,9 @@ def test_whatever_is_not_as_it_was_acknowledged_is_told() -> None:
         ([*map(_event, "aab", (3, 4, 5), (0, 1, 2))], ["l"], "a is stored twice"),
         ([_event("a", 3, 0), _event("b", 5, 1)], [], "lattice l was made"),
     ):
-        found = list(ledger.problems(events, lattices))
-        assert found
-        assert found[0].startswith(problem)
+        problems = list(ledger.problems(events, lattices))
+        assert problems
+        assert problems[0].startswith(problem)
 
 
 def _event(event_id: str, position: int, revision: int) -> dict[str, Any]:

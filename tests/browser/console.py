@@ -54,8 +54,8 @@ class Console:
         self.page.wait_for(READY)
 
     def text(self, selector: str = "main") -> str:
-        found: str = self.page.run(f"document.querySelector({json.dumps(selector)}).textContent")
-        return found
+        content: str = self.page.run(f"document.querySelector({json.dumps(selector)}).textContent")
+        return content
 
     def buttons(self) -> set[str]:
         """What can be pressed, and where links lead to that are made to look so."""
@@ -68,12 +68,12 @@ class Console:
 
     def press(self, text: str) -> None:
         """Press the first button with this text."""
-        found = (
+        button = (
             "[...document.querySelectorAll('button, .button')]"
             f".find((one) => one.textContent.trim() === {json.dumps(text)})"
         )
-        self.page.wait_for(f"!!{found} && !{found}.disabled")
-        self.page.run(f"{found}.click()")
+        self.page.wait_for(f"!!{button} && !{button}.disabled")
+        self.page.run(f"{button}.click()")
 
     def confirm(self) -> None:
         """Say yes to the question that is asked, and wait until that is done."""
@@ -127,12 +127,12 @@ class Console:
             pytest.skip("axe-core is not installed")
         if not self.page.run("'axe' in window"):
             self.page.run(AXE.read_text(encoding="utf-8") + "\n;1")
-        found: dict[str, Any] = self.page.run(
+        violations: dict[str, Any] = self.page.run(
             "axe.run(document, {resultTypes: ['violations']}).then(({violations}) => ({all:"
             " violations.filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) =>"
             " `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 200)).join(' | ')}`)}))"
         )
-        return list(found["all"])
+        return list(violations["all"])
 
     def problems(self) -> list[str]:
         """Everything that went wrong since it was asked last, or asked for what is not ours."""

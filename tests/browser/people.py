@@ -89,12 +89,12 @@ def log_in(url: str, email: str) -> Person:
     answer = httpx.post(
         f"{url}/auth/login", json={"email": email, "password": PASSWORD}, timeout=30
     )
-    said = answer.raise_for_status().json()
+    session = answer.raise_for_status().json()
     return Person(
         email,
-        said["user"]["name"],
-        said["tenant"]["tenantId"],
-        httpx.Client(base_url=url, auth=Session(url, said), timeout=30),
+        session["user"]["name"],
+        session["tenant"]["tenantId"],
+        httpx.Client(base_url=url, auth=Session(url, session), timeout=30),
     )
 
 
@@ -115,11 +115,11 @@ class Furnished:
 def furnish(owner: Person, word: str) -> Furnished:
     """Something of everything, with `word` in all texts that may have any."""
     stream, event_type = "permit-1", f"submitted {word}"
-    said = {"by": word, "big": 2**63, word: [word, {"deeper": word}]}
+    payload = {"by": word, "big": 2**63, word: [word, {"deeper": word}]}
     event = {
         "stream": stream,
         "type": event_type,
-        "json": said,
+        "json": payload,
         "tags": [f"tag {word}"],
         "metadata": {"source": word},
     }

@@ -328,13 +328,13 @@ def prove_retention(arguments: argparse.Namespace) -> int:
     kills = RETENTION_KILLS if arguments.kills is None else arguments.kills
     print(f"== {arguments.events:,} events, half too old, {kills} kills", flush=True)
     is_protected = not arguments.unprotected
-    found = asyncio.run(
+    outcome = asyncio.run(
         retain_half(arguments.events, kills, arguments.seed, is_protected=is_protected)
     )
-    _print(found.figures)
-    for name, count in found.broken.items():
+    _print(outcome.figures)
+    for name, count in outcome.broken.items():
         print(f"BROKEN {name}: {count}")
-    return 1 if found.broken else 0
+    return 1 if outcome.broken else 0
 
 
 def prove_client(arguments: argparse.Namespace) -> int:

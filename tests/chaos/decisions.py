@@ -101,9 +101,9 @@ def _note(
     result: Decisions,
     kind: str,
     outcomes: Sequence[Outcome],
-    told: Callable[[pb.PreconditionFailure], int],
+    cause_of: Callable[[pb.PreconditionFailure], int],
 ) -> None:
-    """Count a round, of which one is to have won and all others are to be told so by `told`."""
+    """Count a round, of which one is to have won and all others are to be told so by `cause_of`."""
     won = [outcome for outcome in outcomes if isinstance(outcome, int)]
     lost = [outcome for outcome in outcomes if not isinstance(outcome, int)]
     result.figures[f"rounds of {kind}"] += 1
@@ -111,7 +111,7 @@ def _note(
     result.figures[f"refused of {kind}"] += len(lost)
     if len(won) != 1:
         result.broken[f"{'more than one winner' if won else 'no winner'} of {kind}"] += 1
-    elif any(told(failure) not in (0, won[0]) for failure in lost):
+    elif any(cause_of(failure) not in (0, won[0]) for failure in lost):
         result.broken[f"refused for another event of {kind}"] += 1
 
 

@@ -79,7 +79,7 @@ class _Run:
     lattice_id: str
     replicas: list[_Replica]
     dice: random.Random
-    found: FieldWrites
+    outcome: FieldWrites
     shape: tuple[int, ...]
     held: dict[str, np.ndarray] = field(default_factory=dict)
     """What each field is known to hold."""
@@ -102,7 +102,7 @@ async def kill_during_writes(
     rounds: int, seed: int, *, shape: tuple[int, ...] = _SHAPE
 ) -> FieldWrites:
     """Prove it with so many kills, on fields of a shape of three axes."""
-    found = FieldWrites()
+    outcome = FieldWrites()
     with own_postgres() as (postgres, folder):
         events, events_address = events_process(postgres.url, folder)
         made = [lattice_process(events_address, folder, **_SETTINGS) for _ in range(2)]
@@ -117,12 +117,12 @@ async def kill_during_writes(
                 asked = lattice_pb2.CreateLatticeRequest(shape=shape)
                 made_lattice = await lattices.CreateLattice(asked, metadata=caller.metadata)
                 lattice_id = made_lattice.lattice.lattice_id
-                run = _Run(caller, lattice_id, replicas, random.Random(seed), found, shape)
+                run = _Run(caller, lattice_id, replicas, random.Random(seed), outcome, shape)
                 await _begin(run)
                 for number in range(rounds):
                     await _kill_once(run, number)
                 await _check_kept(run, folder / "keys" / "arrays")
-    return found
+    return outcome
 
 
 @asynccontextmanager
@@ -155,7 +155,7 @@ async def _kill_once(run: _Run, number: int) -> None:
     was_done = write.done()
     await asyncio.to_thread(killed.process.kill)
     is_answered = await write
-    run.found.count("killed after the answer" if was_done else "killed in the middle")
+    run.outcome.count("killed after the answer" if was_done else "killed in the middle")
     back = asyncio.create_task(_back(killed))
     await _check(run, other, name, before, after, is_answered=is_answered)
     await back
@@ -256,13 +256,13 @@ async def _check(
     data = await _read(run, replica, name)
     if data == after.tobytes():
         run.held[name] = after
-        run.found.count("as after")
+        run.outcome.count("as after")
     elif is_answered:
-        run.found.breaks("an answered write is not there")
+        run.outcome.breaks("an answered write is not there")
     elif data != before.tobytes():
-        run.found.breaks("neither as before nor as after")
+        run.outcome.breaks("neither as before nor as after")
     else:
-        run.found.count("as before")
+        run.outcome.count("as before")
 
 
 async def _read(run: _Run, replica: _Replica, name: str) -> bytes:
@@ -275,7 +275,7 @@ async def _read(run: _Run, replica: _Replica, name: str) -> bytes:
         )
         return b"".join([part.data async for part in parts])
     except grpc.aio.AioRpcError as error:
-        run.found.breaks(f"a field cannot be read: {error.details()}")
+        run.outcome.breaks(f"a field cannot be read: {error.details()}")
         return b""
 
 
@@ -299,11 +299,11 @@ async def _check_kept(run: _Run, storage: Path) -> None:
                 if kept == in_use:
                     break
                 await asyncio.sleep(0.2)
-    run.found.figures["arrays in use"] = len(in_use)
+    run.outcome.figures["arrays in use"] = len(in_use)
     for _ in kept - in_use:
-        run.found.breaks("an array of nobody is kept")
+        run.outcome.breaks("an array of nobody is kept")
     for _ in in_use - kept:
-        run.found.breaks("an array in use is lost")
+        run.outcome.breaks("an array in use is lost")
     for name, array in run.held.items():
         if await _read(run, run.replicas[0], name) != array.tobytes():
-            run.found.breaks("a field is not what it was")
+            run.outcome.breaks("a field is not what it was")

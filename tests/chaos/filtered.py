@@ -54,13 +54,13 @@ class Follower:
     wanted: Filter
     start: int
     is_cut: bool
-    told: list[tuple[int, bool]] = field(default_factory=list)
+    received: list[tuple[int, bool]] = field(default_factory=list)
     """Positions, and whether each was an event's."""
     cut_count: int = 0
 
     @property
     def position(self) -> int:
-        return self.told[-1][0] if self.told else self.start - 1
+        return self.received[-1][0] if self.received else self.start - 1
 
     def problems(self, log: Log) -> list[str]:
         """What is not as it must be."""
@@ -69,11 +69,11 @@ class Follower:
             for position in range(self.start, log.head + 1)
             if self.wanted.matches(log.labels[position])
         ]
-        seen = [position for position, is_event in self.told if is_event]
+        seen = [position for position, is_event in self.received if is_event]
         problems = [] if seen == meant else [_difference(seen, meant)]
         left = deque(meant)
         highest = self.start - 1
-        for position, is_event in self.told:
+        for position, is_event in self.received:
             if is_event and left and left[0] == position:
                 left.popleft()
             elif not is_event and left and left[0] <= position:
@@ -107,13 +107,13 @@ class Outcome:
         return [one for follower in self.followers for one in follower.problems(self.log)]
 
     def summary(self) -> dict[str, int]:
-        told = [one for follower in self.followers for one in follower.told]
+        received = [one for follower in self.followers for one in follower.received]
         return {
             "followers": len(self.followers),
             "appends": self.log.head,
             "appends_per_s": round(self.log.head / self.took_s),
-            "events_delivered": sum(is_event for _, is_event in told),
-            "signals": sum(not is_event for _, is_event in told),
+            "events_delivered": sum(is_event for _, is_event in received),
+            "signals": sum(not is_event for _, is_event in received),
             "cuts": sum(follower.cut_count for follower in self.followers),
         }
 
@@ -266,8 +266,8 @@ async def _one_call(
             async for response in call:
                 signal = response.WhichOneof("signal")
                 if signal is not None:
-                    follower.told.append((getattr(response, signal).position, False))
-                follower.told += [(one.position, True) for one in response.events]
+                    follower.received.append((getattr(response, signal).position, False))
+                follower.received += [(one.position, True) for one in response.events]
                 if log.is_complete and follower.position >= log.head:
                     return
     except (TimeoutError, grpc.aio.AioRpcError):

@@ -34,18 +34,18 @@ RECONNECT = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_ba
 class Consumer:
     """One call after the other, to a replica each time."""
 
-    def __init__(self, told: dict[str, Any], journal: IO[str]) -> None:
+    def __init__(self, options: dict[str, Any], journal: IO[str]) -> None:
         self.in_hand = 0
         """Events that are being handled."""
         self.acknowledged: list[int] = []
         """Positions, as it said so."""
         self.answered: set[int] = set()
         """Positions of what it was told something of that it had said."""
-        self.lanes_told = 0
+        self.lane_changes = 0
         """So often it was told that it has others, or none any more."""
-        self._told = told
+        self._options = options
         self._journal = journal
-        self._dice = random.Random(told["seed"])
+        self._dice = random.Random(options["seed"])
         self._turn = asyncio.Lock()
         self._valid_until_s = 0.0
         self._lanes: dict[int, int] = {}
@@ -56,20 +56,20 @@ class Consumer:
 
     async def run(self) -> None:
         while True:
-            address = self._dice.choice(self._told["addresses"])
+            address = self._dice.choice(self._options["addresses"])
             async with grpc.aio.insecure_channel(address, options=RECONNECT) as channel:
                 with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                     await self._consume(groups_pb2_grpc.GroupServiceStub(channel))
             await asyncio.sleep(0.1)
 
     async def _consume(self, groups: "groups_pb2_grpc.GroupServiceAsyncStub") -> None:
-        call = groups.Consume(metadata=(("authorization", f"Bearer {self._told['token']}"),))
-        start = pb.ConsumerStart(group=GROUP, name=self._told["name"], credits=CREDITS)
+        call = groups.Consume(metadata=(("authorization", f"Bearer {self._options['token']}"),))
+        start = pb.ConsumerStart(group=GROUP, name=self._options["name"], credits=CREDITS)
         await call.write(pb.ConsumeRequest(start=start))
         events: asyncio.Queue[pb.Delivery] = asyncio.Queue()
         self._lanes, self._valid_until_s = {}, 0.0
         tasks = [
-            asyncio.create_task(self._be_heard(call)),
+            asyncio.create_task(self._stay_alive(call)),
             *(asyncio.create_task(self._handle(call, events)) for _ in range(HANDLERS)),
         ]
         try:
@@ -85,10 +85,10 @@ class Consumer:
         match response.WhichOneof("response"):
             case "started":
                 # Nothing is valid before the service says so.
-                self.lanes_told += 1
+                self.lane_changes += 1
             case "lanes":
                 self._lanes = {one.lane: one.token for one in response.lanes.lanes}
-                self.lanes_told += 1
+                self.lane_changes += 1
             case "alive":
                 sent_s = self._alive_sent_s.pop(response.alive.number)
                 valid_s = response.alive.valid.ToTimedelta().total_seconds()
@@ -99,7 +99,7 @@ class Consumer:
             case "settled":
                 self.answered.update(response.settled.positions)
                 for position in response.settled.positions:
-                    self._tell_settled(position)
+                    self._note_settled(position)
             case "refused":
                 refused = response.refused
                 self.answered.add(refused.position)
@@ -111,23 +111,23 @@ class Consumer:
                     reason="LEASE_LOST" if is_lost else reason,
                 )
 
-    def _tell_settled(self, position: int) -> None:
-        said = self._tokens.pop(position, None)
-        if said is not None:
-            self._write("settled", position=position, lane=said[0], token=said[1])
+    def _note_settled(self, position: int) -> None:
+        lease = self._tokens.pop(position, None)
+        if lease is not None:
+            self._write("settled", position=position, lane=lease[0], token=lease[1])
 
     async def _send(self, call: Any, **what: Any) -> None:
         """One message after the other: a call takes no two at once."""
         async with self._turn:
             await call.write(pb.ConsumeRequest(**what))
 
-    async def _be_heard(self, call: Any) -> None:
+    async def _stay_alive(self, call: Any) -> None:
         number = 0
         while True:
             number += 1
             self._alive_sent_s[number] = time.monotonic()
             await self._send(call, alive=pb.ConsumerAlive(number=number))
-            await asyncio.sleep(ALIVE_LEASES * self._told["lease_s"])
+            await asyncio.sleep(ALIVE_LEASES * self._options["lease_s"])
 
     async def _handle(self, call: Any, events: "asyncio.Queue[pb.Delivery]") -> None:
         while True:
@@ -150,16 +150,16 @@ class Consumer:
 
     async def _work_on(self, call: Any, one: pb.Delivery) -> None:
         chance = self._dice.random()
-        if is_slow := chance < self._told["slow_chance"]:
-            await asyncio.sleep(SLOW_LEASES * self._told["lease_s"])
+        if is_slow := chance < self._options["slow_chance"]:
+            await asyncio.sleep(SLOW_LEASES * self._options["lease_s"])
         else:
             await asyncio.sleep(0.004 * self._dice.random())
-        await self._say(call, one, is_retried=not is_slow and chance > 1 - RETRY_CHANCE)
+        await self._answer(call, one, is_retried=not is_slow and chance > 1 - RETRY_CHANCE)
 
     def _is_ours(self, one: pb.Delivery) -> bool:
         return self._lanes.get(one.lane) == one.token
 
-    async def _say(self, call: Any, one: pb.Delivery, *, is_retried: bool) -> None:
+    async def _answer(self, call: Any, one: pb.Delivery, *, is_retried: bool) -> None:
         position = one.event.position
         if is_retried:
             later = pb.RetryLater(lane=one.lane, token=one.token, position=position)
@@ -184,10 +184,10 @@ def _place(one: pb.Delivery) -> dict[str, int]:
 
 
 @contextmanager
-def consumer_of(told: dict[str, Any]) -> Iterator[Consumer]:
+def consumer_of(options: dict[str, Any]) -> Iterator[Consumer]:
     """A consumer as it is told to be, with its journal."""
-    with Path(told["journal"]).open("a") as journal:
-        yield Consumer(told, journal)
+    with Path(options["journal"]).open("a") as journal:
+        yield Consumer(options, journal)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Answer:
     broken: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
-    def found(self, name: str, what: str) -> None:
+    def add_fault(self, name: str, what: str) -> None:
         self.broken[name] += 1
         if self.broken[name] <= EXAMPLES_MAX:
             self.examples.append(f"{name}: {what}")
@@ -83,7 +83,7 @@ def _check_all_handled(
         # Those of the other type are wanted for a while only; of one that was killed before it
         # was told, nobody knows that it is settled.
         if kind == WANTED and position not in began:
-            answer.found("never handled", str(position))
+            answer.add_fault("never handled", str(position))
     answer.figures["settled for all who know"] = len(settled_at)
 
 
@@ -93,7 +93,7 @@ def _check_settled_stays(
     for position, at in settled_at.items():
         for line in began[position]:
             if line["at"] > at:
-                answer.found("handled again after it was settled", f"{position}: {line}")
+                answer.add_fault("handled again after it was settled", f"{position}: {line}")
 
 
 def _check_order(
@@ -111,7 +111,7 @@ def _check_order(
             continue
         stream, position = log[line["position"]][0], line["position"]
         if position < highest[stream]:
-            answer.found("out of order", f"{stream}: {position} after {highest[stream]}")
+            answer.add_fault("out of order", f"{stream}: {position} after {highest[stream]}")
         highest[stream] = max(highest[stream], position)
 
 
@@ -120,18 +120,18 @@ def _check_tokens(answer: Answer, lines: Sequence[dict[str, Any]]) -> None:
     another under a later one before.
     """
     given: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    said: dict[tuple[int, int], float] = {}
+    handled_at: dict[tuple[int, int], float] = {}
     for line in lines:
         place = (line.get("position", 0), line.get("token", 0))
         if line["what"] == "begin":
             given[line["position"]].append((line["at"], line["token"]))
         elif line["what"] == "say":
-            said[place] = line["at"]
-        elif line["what"] == "settled" and place in said:
+            handled_at[place] = line["at"]
+        elif line["what"] == "settled" and place in handled_at:
             later = [
                 token
                 for at, token in given[line["position"]]
-                if token > line["token"] and at < said[place]
+                if token > line["token"] and at < handled_at[place]
             ]
             if later:
-                answer.found("settled under a lost lease", f"{line} after token {later}")
+                answer.add_fault("settled under a lost lease", f"{line} after token {later}")

@@ -104,10 +104,10 @@ class Run:
         }
 
     def start_consumer(self) -> "subprocess.Popen[bytes]":
-        told = self.new_consumer(self.addresses, SLOW_CHANCE)
+        options = self.new_consumer(self.addresses, SLOW_CHANCE)
         with (self.folder / "consumers.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.group_consumer", json.dumps(told)],
+                [sys.executable, "-m", "tests.chaos.group_consumer", json.dumps(options)],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stderr=log,
@@ -304,7 +304,7 @@ async def _settle_down(run: Run) -> None:
         if all(not lane.lag_count and not lane.held_count for lane in state.lanes):
             return
         await asyncio.sleep(0.2)
-    run.answer.found("does not come to an end", str(state.lanes)[:2000])
+    run.answer.add_fault("does not come to an end", str(state.lanes)[:2000])
 
 
 # What is acknowledged late
@@ -321,14 +321,14 @@ async def _acknowledge_late(run: Run) -> None:
         await _append_these(run, [(stream, WANTED) for stream in streams * LATE_EVENTS_EACH])
         await _until(lambda: late.in_hand > 0)
         with _stopped(run.replicas[1].pid):
-            lanes_told, before = late.lanes_told, len(late.acknowledged)
+            lane_changes, before = late.lane_changes, len(late.acknowledged)
             async with _consuming(run, run.addresses[0], slow_chance=0.0):
                 await _settle_down(run)
             await _until(lambda: not late.in_hand)
             late.answered.clear()
             acknowledged = set(late.acknowledged[before:])
         # Where its lanes are lost it may be told that alone.
-        await _until(lambda: acknowledged <= late.answered or late.lanes_told > lanes_told)
+        await _until(lambda: acknowledged <= late.answered or late.lane_changes > lane_changes)
     run.answer.figures["times a replica was late"] += 1
     run.answer.figures["acknowledged late"] += len(acknowledged)
     async with _consuming(run, run.addresses[0], slow_chance=0.0):
@@ -338,8 +338,8 @@ async def _acknowledge_late(run: Run) -> None:
 @asynccontextmanager
 async def _consuming(run: Run, address: str, *, slow_chance: float) -> AsyncIterator[Consumer]:
     """A consumer in this process through one replica."""
-    told = run.new_consumer([address], slow_chance)
-    with consumer_of(told) as consumer:
+    options = run.new_consumer([address], slow_chance)
+    with consumer_of(options) as consumer:
         consuming = asyncio.create_task(consumer.run(), name="consume")
         try:
             yield consumer

@@ -89,7 +89,7 @@ class _Run:
     stubs: "list[JobServiceAsyncStub]"
     metrics: "list[MetricsServiceAsyncStub]"
     dice: random.Random
-    found: JobKills
+    outcome: JobKills
     steps_max: int
     started: list[pb.Job] = field(default_factory=list)
 
@@ -119,7 +119,7 @@ async def kill_during_jobs(
     kills: int, seed: int, *, is_protected: bool = True, steps_max: int = _STEPS_MAX
 ) -> JobKills:
     """Prove it with so many kills and pauses, and jobs of so many steps at most."""
-    found = JobKills()
+    outcome = JobKills()
     with own_postgres() as (postgres, folder):
         events, events_address = events_process(postgres.url, folder)
         made = [lattice_process(events_address, folder, **_SETTINGS) for _ in range(2)]
@@ -138,12 +138,12 @@ async def kill_during_jobs(
                 stubs = [JobServiceStub(channel) for channel in channels]
                 dice = random.Random(seed)
                 metrics = [MetricsServiceStub(channel) for channel in channels]
-                going = _Run(caller, lattice_id, replicas, stubs, metrics, dice, found, steps_max)
+                going = _Run(caller, lattice_id, replicas, stubs, metrics, dice, outcome, steps_max)
                 for _ in range(kills):
                     await _top_up(going)
                     await _disturb(going)
                 await _check(going, EventStoreClient(log, token=caller.token))
-    return found
+    return outcome
 
 
 def _unfenced(process: Process) -> Process:
@@ -179,7 +179,7 @@ async def _top_up(going: _Run) -> None:
             request_id=str(_uuid(going.dice)),
         )
         going.started.append((await going.call("StartJob", request)).job)
-        going.found.count("jobs")
+        going.outcome.count("jobs")
 
 
 async def _disturb(going: _Run) -> None:
@@ -190,12 +190,12 @@ async def _disturb(going: _Run) -> None:
         process.kill()
         process.start()
         await asyncio.to_thread(process.wait_ready)
-        going.found.count("kills")
+        going.outcome.count("kills")
         return
     os.kill(process.pid, signal.SIGSTOP)
     await asyncio.sleep(_PAUSE_S)
     os.kill(process.pid, signal.SIGCONT)
-    going.found.count("pauses")
+    going.outcome.count("pauses")
 
 
 async def _at_work(going: _Run) -> Process:
@@ -232,15 +232,15 @@ async def _check(going: _Run, events: EventStoreClient) -> None:
 
 def _check_result(going: _Run, job: pb.Job) -> None:
     if job.state != pb.JOB_STATE_SUCCEEDED:
-        going.found.breaks(f"a job has {pb.JobState.Name(job.state)}")
+        going.outcome.breaks(f"a job has {pb.JobState.Name(job.state)}")
         return
     digest, records = _expected(job)
     if job.result_digest != digest:
-        going.found.breaks("a result is another than that of an undisturbed run")
+        going.outcome.breaks("a result is another than that of an undisturbed run")
     observables = job.progress.observables
     if [(each.records, repr(each.last)) for each in observables] != records:
-        going.found.breaks("observables are others than those of an undisturbed run")
-    going.found.count("claims", job.token)
+        going.outcome.breaks("observables are others than those of an undisturbed run")
+    going.outcome.count("claims", job.token)
 
 
 def _check_stream(
@@ -251,19 +251,19 @@ def _check_stream(
 ) -> None:
     """One end and one write, and nothing under a token that was lost."""
     if sum(event.type == "lattice.job-ended" for event in stream) != 1:
-        going.found.breaks("a job has ended more than once")
+        going.outcome.breaks("a job has ended more than once")
     written = [event for event in lattice if (event.data or {}).get("jobId") == job.job_id]
     if len(written) != 1:
-        going.found.breaks("a result was not written once")
+        going.outcome.breaks("a result was not written once")
     token = 0
     for event in stream:
-        said = int((event.data or {}).get("token", 0))
+        stated = int((event.data or {}).get("token", 0))
         if event.type == "lattice.job-claimed":
-            if said != token + 1:
-                going.found.breaks("a claim does not follow the one before")
-            token = said
-        elif said not in (0, token):
-            going.found.breaks("somebody wrote under a lease that was lost")
+            if stated != token + 1:
+                going.outcome.breaks("a claim does not follow the one before")
+            token = stated
+        elif stated not in (0, token):
+            going.outcome.breaks("somebody wrote under a lease that was lost")
 
 
 def _expected(job: pb.Job) -> tuple[str, list[tuple[int, str]]]:

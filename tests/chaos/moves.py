@@ -337,7 +337,7 @@ async def _consumed(moving: Moving) -> AsyncIterator[None]:
 
 
 def _consumer(moving: Moving, number: int) -> "subprocess.Popen[bytes]":
-    told = {
+    options = {
         "addresses": list(moving.addresses),
         "token": moving.run.caller.token,
         "journal": str(moving.folder / f"consumer-{number:04}.jsonl"),
@@ -347,7 +347,7 @@ def _consumer(moving: Moving, number: int) -> "subprocess.Popen[bytes]":
         "slow_chance": 0.0,
     }
     with (moving.folder / "consumers.log").open("ab") as log:
-        command = [sys.executable, "-m", "tests.chaos.group_consumer", json.dumps(told)]
+        command = [sys.executable, "-m", "tests.chaos.group_consumer", json.dumps(options)]
         return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=log)
 
 
@@ -365,4 +365,4 @@ async def _settled(moving: Moving, answer: Answer) -> None:
             if all(not lane.lag_count and not lane.held_count for lane in state.lanes):
                 return
         await asyncio.sleep(0.2)
-    answer.found("does not come to an end", str(state.lanes)[:1_000])
+    answer.add_fault("does not come to an end", str(state.lanes)[:1_000])

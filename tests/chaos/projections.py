@@ -163,8 +163,8 @@ class _Proof:
         return process
 
     async def _are_at_end(self, logs: "dict[TenantId, _Log]") -> bool:
-        found = await self._positions()
-        return all(found.get(tenant, 0) >= len(log.appended) for tenant, log in logs.items())
+        positions = await self._positions()
+        return all(positions.get(tenant, 0) >= len(log.appended) for tenant, log in logs.items())
 
     async def _positions(self) -> dict[TenantId, int]:
         """Up to where both projections of a tenant are true."""

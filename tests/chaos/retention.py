@@ -84,7 +84,7 @@ _RECORDS = """
 
 
 @dataclass
-class Found:
+class Retained:
     """Figures, and every broken promise with how often it was."""
 
     figures: dict[str, int] = field(default_factory=dict)
@@ -104,11 +104,11 @@ class _Run:
     """Sees all of the database."""
 
 
-async def retain_half(event_count: int, kills: int, seed: int, *, is_protected: bool) -> Found:
+async def retain_half(event_count: int, kills: int, seed: int, *, is_protected: bool) -> Retained:
     """Prove it on so many events, with so many kills: one for each of some streams. Without
     protection rules keep a hundred times as long as they say."""
-    found = Found()
-    found.figures["kills in the middle"] = 0
+    outcome = Retained()
+    outcome.figures["kills in the middle"] = 0
     with own_postgres() as (postgres, folder):
         settings = {
             "EVENTS_KEEPING_INTERVAL_S": "0.2",
@@ -127,21 +127,21 @@ async def retain_half(event_count: int, kills: int, seed: int, *, is_protected: 
             try:
                 async with _stubs(folder, [address for _, address in made]) as stubs:
                     run = _Run(stubs, replicas, owner)
-                    await _prove(run, event_count, kills, random.Random(seed), found)
+                    await _prove(run, event_count, kills, random.Random(seed), outcome)
             finally:
                 await owner.close()
-    return found
+    return outcome
 
 
 async def _prove(
-    run: "_Run", event_count: int, kills: int, dice: random.Random, found: Found
+    run: "_Run", event_count: int, kills: int, dice: random.Random, outcome: Retained
 ) -> None:
     half = event_count // 2
     await _fill(run.stubs[0], 0, event_count)
     await run.owner.execute(_MAKE_OLDER.format(half=half))
     before = await _leaves(run.owner)
     size = await run.owner.fetchval(_FILE)
-    found.figures["bytes before"] = size
+    outcome.figures["bytes before"] = size
     for number in range(_STREAMS):
         await run.stubs[0].SetStreamRetention(
             keeping_pb.SetStreamRetentionRequest(
@@ -149,27 +149,27 @@ async def _prove(
             ),
             wait_for_ready=True,
         )
-        await _look_at_stream(run.stubs[1], number, half, event_count, found)
+        await _look_at_stream(run.stubs[1], number, half, event_count, outcome)
         if number < kills:
             await asyncio.sleep(dice.uniform(0, _KILLED_WITHIN_S))
-            await _kill(run, number, half, found)
-    await _look(run.stubs, half, event_count, found)
-    if found.broken:
+            await _kill(run, number, half, outcome)
+    await _look(run.stubs, half, event_count, outcome)
+    if outcome.broken:
         return
     await _until_taken(run.owner, half + _STREAMS)
-    await _look(run.stubs, half, event_count, found)
+    await _look(run.stubs, half, event_count, outcome)
 
     for _ in range(min(kills, _KILLS_WHILE_COMPACTING)):
         await asyncio.sleep(_COMPACTING_INTERVAL_S + dice.uniform(0, 1))
         await _restart(run)
     taken = half * _PAYLOAD_BYTES
-    await _until_short(run.owner, size - int(_GIVEN_BACK_MIN * taken), found)
-    await _look(run.stubs, half, event_count, found)
+    await _until_short(run.owner, size - int(_GIVEN_BACK_MIN * taken), outcome)
+    await _look(run.stubs, half, event_count, outcome)
 
     after = await _leaves(run.owner)
     wrong = sum(1 for position, leaf in before.items() if after.get(position) != leaf)
-    found.note("leaf digests that changed", wrong)
-    found.note("records half done", await run.owner.fetchval(_HALF_DONE))
+    outcome.note("leaf digests that changed", wrong)
+    outcome.note("records half done", await run.owner.fetchval(_HALF_DONE))
 
 
 async def _fill(stub: "EventStoreServiceAsyncStub", start: int, end: int) -> None:
@@ -190,26 +190,26 @@ async def _fill(stub: "EventStoreServiceAsyncStub", start: int, end: int) -> Non
 
 
 async def _look(
-    stubs: Sequence["EventStoreServiceAsyncStub"], half: int, event_count: int, found: Found
+    stubs: Sequence["EventStoreServiceAsyncStub"], half: int, event_count: int, outcome: Retained
 ) -> None:
     """See that nothing of the first half is returned, and all of the second."""
     kept = set(range(half + 1, event_count + 1))
     for stub in stubs:
         for name, request in _requests(event_count - half).items():
             positions = await _positions(stub, request)
-            found.note(f"too old, {name}", len([one for one in positions if one <= half]))
-            found.note(f"missing, {name}", len(kept.difference(positions)))
-            found.figures["looks"] = found.figures.get("looks", 0) + 1
+            outcome.note(f"too old, {name}", len([one for one in positions if one <= half]))
+            outcome.note(f"missing, {name}", len(kept.difference(positions)))
+            outcome.figures["looks"] = outcome.figures.get("looks", 0) + 1
         for number in range(_STREAMS):
-            found.note("too old, in a decision's way", await _decided(stub, number, half))
+            outcome.note("too old, in a decision's way", await _decided(stub, number, half))
         of_streams: list[int] = []
         for number in range(_STREAMS):
             of_streams += await _positions(stub, pb.ReadRequest(stream=f"s-{number}"))
-        found.note("too old, read by streams", len([one for one in of_streams if one <= half]))
-        found.note("missing, read by streams", len(kept.difference(of_streams)))
+        outcome.note("too old, read by streams", len([one for one in of_streams if one <= half]))
+        outcome.note("missing, read by streams", len(kept.difference(of_streams)))
         traced = await _traced(stub)
-        found.note("too old, in a trace", len([one for one in traced if one <= half]))
-        found.note("missing in a trace", len(kept.difference(traced)))
+        outcome.note("too old, in a trace", len([one for one in traced if one <= half]))
+        outcome.note("missing in a trace", len(kept.difference(traced)))
 
 
 def _requests(kept_count: int) -> dict[str, pb.ReadRequest]:
@@ -244,13 +244,13 @@ async def _decided(stub: "EventStoreServiceAsyncStub", number: int, half: int) -
 
 
 async def _look_at_stream(
-    stub: "EventStoreServiceAsyncStub", number: int, half: int, event_count: int, found: Found
+    stub: "EventStoreServiceAsyncStub", number: int, half: int, event_count: int, outcome: Retained
 ) -> None:
     """The same for a stream alone, at once."""
     positions = await _positions(stub, pb.ReadRequest(stream=f"s-{number}"))
-    found.note("too old, read at once", len([one for one in positions if one <= half]))
+    outcome.note("too old, read at once", len([one for one in positions if one <= half]))
     kept = [one + 1 for one in range(half, event_count) if one % _STREAMS == number]
-    found.note("missing, read at once", int(positions != kept))
+    outcome.note("missing, read at once", int(positions != kept))
 
 
 async def _positions(stub: "EventStoreServiceAsyncStub", request: pb.ReadRequest) -> list[int]:
@@ -274,14 +274,16 @@ async def _traced(stub: "EventStoreServiceAsyncStub") -> list[int]:
         request.page_token = page.next_page_token
 
 
-async def _kill(run: "_Run", number: int, half: int, found: Found) -> None:
+async def _kill(run: "_Run", number: int, half: int, outcome: Retained) -> None:
     """Kill both while they take what a stream does not keep, and see what they leave."""
     for replica in run.replicas:
         replica.kill()
     left = await run.owner.fetchval(_LEFT_OF_STREAM, number + 1, half)
     is_in_the_middle = 0 < left < half // _STREAMS
-    found.figures["kills in the middle"] = found.figures["kills in the middle"] + is_in_the_middle
-    found.note("records half done after a kill", await run.owner.fetchval(_HALF_DONE))
+    outcome.figures["kills in the middle"] = (
+        outcome.figures["kills in the middle"] + is_in_the_middle
+    )
+    outcome.note("records half done after a kill", await run.owner.fetchval(_HALF_DONE))
     await _start(run)
 
 
@@ -298,14 +300,14 @@ async def _start(run: "_Run") -> None:
         await asyncio.to_thread(replica.wait_ready)
 
 
-async def _until_short(owner: asyncpg.Connection, size_max: int, found: Found) -> None:
+async def _until_short(owner: asyncpg.Connection, size_max: int, outcome: Retained) -> None:
     """Wait until the file of events is no longer than that."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_COMPACTED_WITHIN_S):
             while await owner.fetchval(_FILE) > size_max:  # noqa: ASYNC110 - of other processes
                 await asyncio.sleep(0.2)
-    found.figures["bytes after"] = await owner.fetchval(_FILE)
-    found.note("the disk did not shrink", int(found.figures["bytes after"] > size_max))
+    outcome.figures["bytes after"] = await owner.fetchval(_FILE)
+    outcome.note("the disk did not shrink", int(outcome.figures["bytes after"] > size_max))
 
 
 async def _until_taken(owner: asyncpg.Connection, left: int) -> None:

@@ -290,8 +290,8 @@ def test_the_proof_sees_what_consumers_do_wrong(handled: list[int], broken: list
         if position == 1:
             work.settled(position, None)
 
-    found = work.judge({"s": [1, 2, 3]}, Counter())
-    assert [name for name, count in found.items() if count] == broken
+    faults = work.judge({"s": [1, 2, 3]}, Counter())
+    assert [name for name, count in faults.items() if count] == broken
 
 
 async def test_the_proof_sees_programs_that_go_on_from_where_they_began(girih: Killable) -> None:

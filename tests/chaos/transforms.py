@@ -88,13 +88,13 @@ class _Run:
     lattice_id: str
     replicas: list[_Replica]
     dice: random.Random
-    found: TransformKills
+    outcome: TransformKills
     fields: dict[str, _Field] = field(default_factory=dict)
 
 
 async def kill_during_transforms(kills: int, seed: int) -> TransformKills:
     """Prove it with so many kills."""
-    found = TransformKills()
+    outcome = TransformKills()
     with own_postgres() as (postgres, folder):
         events, events_address = events_process(postgres.url, folder)
         made = [lattice_process(events_address, folder, **_SETTINGS) for _ in range(2)]
@@ -105,11 +105,11 @@ async def kill_during_transforms(kills: int, seed: int) -> TransformKills:
             for process in processes:
                 await asyncio.to_thread(process.wait_ready)
             async with _connected(made) as replicas:
-                run = await _begun(Caller(authority_of(folder)), replicas, seed, found)
+                run = await _begun(Caller(authority_of(folder)), replicas, seed, outcome)
                 for _ in range(kills):
                     await _kill_once(run)
                 await _check(run)
-    return found
+    return outcome
 
 
 @asynccontextmanager
@@ -122,12 +122,12 @@ async def _connected(made: list[tuple[Process, str]]) -> AsyncIterator[list[_Rep
 
 
 async def _begun(
-    caller: Caller, replicas: list[_Replica], seed: int, found: TransformKills
+    caller: Caller, replicas: list[_Replica], seed: int, outcome: TransformKills
 ) -> _Run:
     asked = lattice_pb2.CreateLatticeRequest(shape=_SHAPE)
     answer = await replicas[0].lattices.CreateLattice(asked, metadata=caller.metadata)
     dice = random.Random(seed)
-    run = _Run(caller, answer.lattice.lattice_id, replicas, dice, found)
+    run = _Run(caller, answer.lattice.lattice_id, replicas, dice, outcome)
     rng = np.random.default_rng(seed)
     for name in _NAMES:
         array = rng.normal(size=_SHAPE)
@@ -159,9 +159,9 @@ async def _kill_once(run: _Run) -> None:
     call = asyncio.create_task(_outcome(_stub(killed, rpc)(request, metadata=run.caller.metadata)))
     await asyncio.wait([call], timeout=run.dice.random() * _KILLED_WITHIN_S)
     killed.process.kill()
-    run.found.count("kills")
+    run.outcome.count("kills")
     answered = await call
-    run.found.count("answered before the kill" if answered else "cut off")
+    run.outcome.count("answered before the kill" if answered else "cut off")
     async with asyncio.timeout(_TRIED_FOR_S):
         while not await _outcome(  # noqa: ASYNC110 - another process comes back
             _stub(other, rpc)(request, metadata=run.caller.metadata)
@@ -179,15 +179,15 @@ def _chosen(run: _Run, name: str) -> tuple[Any, str]:
     held.changes += 1
     kind = run.dice.random()
     if kind < 0.2 and len(held.done) > 1:
-        run.found.count("undone")
+        run.outcome.count("undone")
         held.undone.append(held.done.pop())
         return history_pb2.UndoChangeRequest(**of), "UndoChange"
     if kind < 0.35 and held.undone:
-        run.found.count("done again")
+        run.outcome.count("done again")
         held.done.append(held.undone.pop())
         return history_pb2.RedoChangeRequest(**of), "RedoChange"
     chain = [_transform(run.dice) for _ in range(run.dice.randint(1, 3))]
-    run.found.count("chains")
+    run.outcome.count("chains")
     held.done.append(_applied(chain, held.done[-1]))
     held.undone.clear()
     return transforms_pb2.TransformFieldRequest(transforms=chain, **of), "TransformField"
@@ -236,16 +236,16 @@ async def _check(run: _Run) -> None:
         reading = fields_pb2.ReadFieldRequest(lattice_id=run.lattice_id, name=name)
         parts = [part.data async for part in replica.fields.ReadField(reading, metadata=metadata)]
         if b"".join(parts) != held.done[-1].tobytes():
-            run.found.breaks(f"{name} is not what an uninterrupted run makes of it")
+            run.outcome.breaks(f"{name} is not what an uninterrupted run makes of it")
         made = await _changes(run, name)
-        run.found.count("changes", made)
+        run.outcome.count("changes", made)
         if made != held.changes:
-            run.found.breaks(f"{name} has {made} changes where {held.changes} were asked for")
+            run.outcome.breaks(f"{name} has {made} changes where {held.changes} were asked for")
     verifying = history_pb2.VerifyLatticeRequest(lattice_id=run.lattice_id)
     answers = [each async for each in replica.history.VerifyLattice(verifying, metadata=metadata)]
-    run.found.count("digests replayed", answers[-1].sums.reproduced)
+    run.outcome.count("digests replayed", answers[-1].sums.reproduced)
     if not answers[-1].sums.verified or answers[-1].sums.gone:
-        run.found.breaks("a replay finds another digest, or none")
+        run.outcome.breaks("a replay finds another digest, or none")
 
 
 async def _changes(run: _Run, name: str) -> int:

@@ -39,14 +39,14 @@ def test_what_is_left_over_is_told_and_ended(
     tmp_path: Path, left_over: "subprocess.Popen[bytes]"
 ) -> None:
     remember(tmp_path, Started.of("events", left_over.pid))
-    said: list[str] = []
+    lines: list[str] = []
 
-    found = background.look(tmp_path, {})
-    background.stop(tmp_path, said.append)
+    status = background.look(tmp_path, {})
+    background.stop(tmp_path, lines.append)
 
-    assert found.word == "killed"
-    assert [(one.name, one.pid) for one in found.processes] == [("events", left_over.pid)]
-    assert "ended events, left over from a run that was killed" in said[0]
+    assert status.word == "killed"
+    assert [(one.name, one.pid) for one in status.processes] == [("events", left_over.pid)]
+    assert "ended events, left over from a run that was killed" in lines[0]
     assert not process.is_alive(left_over.pid)
     assert background.look(tmp_path, {}).word == "stopped"
 

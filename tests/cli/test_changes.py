@@ -18,14 +18,14 @@ def test_a_field_is_changed_turned_compared_and_verified(ada: Person, tmp_path: 
     ada.does("lattices", "put", lattice, "h", str(file))
 
     steps = ['{"reflect": {"axes": [1]}}', '{"translate": {"offset": [1, 0]}}']
-    told = ada.does("lattices", "transform", lattice, "h", *steps)
+    done = ada.does("lattices", "transform", lattice, "h", *steps)
     ada.does("lattices", "get", lattice, "h", "--output-file", str(back))
     changed = np.load(back)
     differing = ada.does("lattices", "diff", lattice, "h", "1", "--json").json["differing"]
     undone = ada.does("lattices", "undo", lattice, "h")
     redone = ada.does("lattices", "redo", lattice, "h")
 
-    assert "in place" in told.out
+    assert "in place" in done.out
     assert np.array_equal(changed, np.roll(array[:, ::-1], 1, 0))
     assert int(differing) == 24
     assert "by the inverse" in undone.out
@@ -72,12 +72,12 @@ def test_what_a_chain_would_make_is_drawn(ada: Person, tmp_path: Path) -> None:
     np.save(file, np.arange(256.0).reshape(16, 16))
     ada.does("lattices", "put", lattice, "h", str(file))
 
-    told = ada.does(
+    done = ada.does(
         *("lattices", "preview", lattice, "h", '{"reflect": {"axes": [0]}}'),
         *("--output-file", str(png), "--pixels", "16"),
     )
 
-    assert "exact" in told.err
+    assert "exact" in done.err
     assert png.read_bytes().startswith(b"\x89PNG")
     late = ada.girih(
         "lattices", "transform", lattice, "h", '{"laplacian": {}}', "--expected-revision", "0"

@@ -168,10 +168,10 @@ def test_a_port_that_is_taken_is_explained_before_anything_starts(
         address = f"127.0.0.1:{squatter.getsockname()[1]}"
         done = girih("up", "--data", str(tmp_path), "--gateway-address", address, *how)
 
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert f"{address} is taken by " in said
-    assert "choose another: girih up --gateway-address " in said
+    assert f"{address} is taken by " in output
+    assert "choose another: girih up --gateway-address " in output
     assert not (tmp_path / "postgres").exists()
 
 

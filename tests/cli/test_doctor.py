@@ -299,7 +299,7 @@ def test_on_a_terminal_all_findings_begin_in_one_column(
 
     assert "settings of projections" in shown.shown
     begun = re.compile(r"(?:ok|note|WRONG) +(.+?)  +").match
-    columns = {found.end() for line in shown.shown.splitlines() if (found := begun(line))}
+    columns = {match.end() for line in shown.shown.splitlines() if (match := begun(line))}
     assert len(columns) == 1
 
 

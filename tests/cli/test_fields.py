@@ -45,8 +45,10 @@ def test_an_upload_is_gone_on_with(
     file = tmp_path / "a.raw"
     file.write_bytes(array.tobytes())
 
-    told = ada.does("lattices", "put", lattice, "h", str(file), "--type", "float64", "--resumable")
-    upload_id = told.err.split("--resume ")[1].split()[0]
+    upload = ada.does(
+        "lattices", "put", lattice, "h", str(file), "--type", "float64", "--resumable"
+    )
+    upload_id = upload.err.split("--resume ")[1].split()[0]
     again = ada.girih("lattices", "put", lattice, "h", str(file), "--resume", upload_id)
 
     assert again.code != 0
@@ -61,12 +63,12 @@ def test_statistics_and_a_picture_are_told(
     np.save(file, array)
     ada.does("lattices", "put", lattice, "height", str(file))
 
-    told = ada.does("lattices", "stats", lattice, "height", "--bins", "4", "--json").json
+    statistics = ada.does("lattices", "stats", lattice, "height", "--bins", "4", "--json").json
     ends = ["--from", "0,0", "--to", "39,59"]
     ada.does("lattices", "render", lattice, "height", "--output-file", str(picture), *ends)
 
-    assert told["low"] == array.min()
-    assert sum(map(int, told["histogram"]["counts"])) == array.size
+    assert statistics["low"] == array.min()
+    assert sum(map(int, statistics["histogram"]["counts"])) == array.size
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -87,12 +89,12 @@ def test_a_path_costs_what_a_field_says(ada: Person, lattice: str, tmp_path: Pat
     digest = ada.does("lattices", "get", lattice, "toll", "--json").json["digest"]
     ends = ("--from", "0,0", "--to", "0,9", "--costs", "toll")
 
-    found = ada.does("paths", "find", lattice, *ends, "--json").json
-    told = ada.does("lattices", "distances", lattice, *ends, "--mean", "-o", "json").json
+    answer = ada.does("paths", "find", lattice, *ends, "--json").json
+    distances = ada.does("lattices", "distances", lattice, *ends, "--mean", "-o", "json").json
 
-    assert found["path"]["length"] == 27
-    assert found["computation"]["costsDigest"] == digest
-    assert [one["distance"] for one in told] == [27]
+    assert answer["path"]["length"] == 27
+    assert answer["computation"]["costsDigest"] == digest
+    assert [one["distance"] for one in distances] == [27]
     assert ada.girih("paths", "find", lattice, *ends[:4], "--mean").code == 2
 
 
@@ -102,8 +104,8 @@ def test_components_are_told_or_written(ada: Person, tmp_path: Path) -> None:
     made = ada.does("lattices", "create", "--blocked", str(text)).out.strip()
 
     assert ada.does("lattices", "components", made).out == "0\t4\t0,0\t0\t\n1\t2\t0,3\t0\t\n"
-    told = ada.does("lattices", "components", made, "--limit", "1", "--json").json
-    assert (told["count"], len(told["components"])) == (2, 1)
+    components = ada.does("lattices", "components", made, "--limit", "1", "--json").json
+    assert (components["count"], len(components["components"])) == (2, 1)
     ada.does("lattices", "components", made, "--output-file", str(file))
     assert np.load(file).tolist() == [[0, 0, -1, 1], [0, 0, -1, 1]]
 

@@ -85,9 +85,9 @@ def test_what_took_a_record_is_told_by_a_number(upcast: str) -> None:
     event = f'"event":{{"json":{{"a":{{}},{gone},"position":"5"}}}},"tags":[]}}'
     line = f'{{"position":"4","revision":"0",{event},{gone},"position":"28"}}{upcast}}}'
 
-    told = record_with_numbers(line)
+    line_read = record_with_numbers(line)
 
-    assert told == f'{{"position":4,"revision":0,{event},{gone},"position":28}}{upcast}}}'
+    assert line_read == f'{{"position":4,"revision":0,{event},{gone},"position":28}}{upcast}}}'
 
 
 def test_a_place_that_no_double_holds_stays_a_string() -> None:

@@ -42,7 +42,7 @@ def test_no_positions_are_not_all_that_is_parked(ada: Person) -> None:
     ada.does("groups", "create", "binding")
 
     for verb in ("replay", "discard"):
-        for said in ([], ["17", "--all"]):
-            refused = ada.girih("groups", verb, "binding", *said)
+        for words in ([], ["17", "--all"]):
+            refused = ada.girih("groups", verb, "binding", *words)
             assert refused.code == 2
             assert "say either positions or --all" in refused.err

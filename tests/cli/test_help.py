@@ -139,8 +139,8 @@ def test_a_shell_completes_commands_options_and_values(
         check=True,
     )
 
-    found = [set(line.split(",")) for line in done.stdout.splitlines()]
-    assert found == list(COMPLETIONS.values()), done.stderr
+    completions = [set(line.split(",")) for line in done.stdout.splitlines()]
+    assert completions == list(COMPLETIONS.values()), done.stderr
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")

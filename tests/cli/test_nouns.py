@@ -135,8 +135,8 @@ def test_distances_are_told_of_sites_or_written_of_all(ada: Person, tmp_path: Pa
     words = ("lattices", "distances", made, "--from", "0,0", "--from", "1,0")
 
     assert ada.does(*words, "--to", "0,1", "--to", "0,3").out == "0,1\t1\n0,3\tno path\n"
-    told = ada.does(*words, "--to", "0,1", "--to", "0,3", "-o", "json").json
-    assert told == [{"site": [0, 1], "distance": 1.0}, {"site": [0, 3], "distance": None}]
+    distances = ada.does(*words, "--to", "0,1", "--to", "0,3", "-o", "json").json
+    assert distances == [{"site": [0, 1], "distance": 1.0}, {"site": [0, 3], "distance": None}]
     ada.does(*words, "--output-file", str(file))
     inf = float("inf")
     assert np.load(file).tolist() == [[0, 1, inf, inf], [0, 1, inf, inf]]

@@ -33,12 +33,12 @@ def test_a_projection_that_has_not_come_so_far_ends_a_wait_with_75(ada: Person) 
 def test_what_was_put_aside_is_listed_replayed_and_given_up(ada: Person) -> None:
     listed = ada.does("projections", "quarantine", "lattices", "-o", "json")
     replayed = ada.does("projections", "replay", "lattices", "--all")
-    nothing_said = ada.girih("projections", "replay", "lattices", "--stream", "")
+    empty = ada.girih("projections", "replay", "lattices", "--stream", "")
     policy = ada.does("projections", "on-poison", "lattices", "quarantine")
     missing = ada.girih("projections", "discard", "lattices", "1", "--yes")
 
     assert listed.json == []
     assert "0 events" in replayed.err
-    assert nothing_said.code == 2
+    assert empty.code == 2
     assert "lattices is" in policy.err
     assert missing.code == 66

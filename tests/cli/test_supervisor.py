@@ -268,13 +268,13 @@ def test_a_start_that_takes_too_long_says_what_is_missing_and_why(tmp_path: Path
 def test_whoever_waits_is_told_the_last_of_the_log_of_the_first_that_is_missing(
     tmp_path: Path,
 ) -> None:
-    lines, told = list[str](), "waiting for slow; slow: up"
-    slow = program("slow", FOR_EVER, tmp_path, problem=lambda: None if told in lines else "not yet")
+    lines, line = list[str](), "waiting for slow; slow: up"
+    slow = program("slow", FOR_EVER, tmp_path, problem=lambda: None if line in lines else "not yet")
     limits = SupervisorLimits(start_timeout_s=30.0, report_interval_s=0.05)
 
     supervise(slow, limits=limits, lines=lines).run(lambda: False)
 
-    assert told in lines
+    assert line in lines
 
 
 def test_members_are_stopped_in_reverse_order(tmp_path: Path) -> None:

@@ -216,8 +216,8 @@ ROWS: dict[str, list[Any]] = {
 def listings() -> dict[str, Listing]:
     """Every list of the command, by the module and the name that it has there."""
     modules = [
-        importlib.import_module(found.name)
-        for found in pkgutil.walk_packages(cli.commands.__path__, "cli.commands.")
+        importlib.import_module(info.name)
+        for info in pkgutil.walk_packages(cli.commands.__path__, "cli.commands.")
     ]
     return {
         f"{module.__name__.rpartition('.')[2]}.{name}": value

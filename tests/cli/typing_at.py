@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.cli.terminal import running
 
-_PATIENCE_S = 30.0
+_TIMEOUT_S = 30.0
 
 
 @dataclass
@@ -26,11 +26,11 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         """Read until it shows the text, behind what was waited for before."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while (found := self.shown.find(text, self.seen)) < 0:
+        deadline = time.monotonic() + _TIMEOUT_S
+        while (at := self.shown.find(text, self.seen)) < 0:
             assert time.monotonic() < deadline, f"{text!r} is not shown: {self.shown}"
             self._read()
-        self.seen = found + len(text)
+        self.seen = at + len(text)
 
     def type(self, line: str) -> None:
         os.write(self.handle, f"{line}\n".encode())
@@ -43,10 +43,10 @@ class Terminal:
         """Read what it still shows; its exit code."""
         while self._read():
             pass
-        return self.child.wait(timeout=_PATIENCE_S)
+        return self.child.wait(timeout=_TIMEOUT_S)
 
     def _read(self) -> bool:
-        ready, _, _ = select.select([self.handle], [], [], _PATIENCE_S)
+        ready, _, _ = select.select([self.handle], [], [], _TIMEOUT_S)
         try:
             part = os.read(self.handle, 65_536) if ready else b""
         except OSError:  # the other end is closed

@@ -113,14 +113,14 @@ async def test_a_call_that_ends_as_idle_is_replaced_and_nobody_is_told(
 ) -> None:
     idle = Failure(grpc.StatusCode.UNAVAILABLE, "CALL_IDLE", responses=2)
     broken.failures = [idle] * 3
-    told: list[GirihError] = []
-    policy = RetryPolicy(timeout_s=60.0, attempt_timeout_s=20.0, on_retry=told.append)
+    retried: list[GirihError] = []
+    policy = RetryPolicy(timeout_s=60.0, attempt_timeout_s=20.0, on_retry=retried.append)
     many = [event() for _ in range(40)]
 
     async with patient.acting(retry=policy).append_stream() as appends:
         await outcomes_of(appends, many)
 
-    assert (broken.failures, told) == ([], [])
+    assert (broken.failures, retried) == ([], [])
     assert [one.id async for one in events.read()] == [one.id for one in many]
 
 

@@ -67,15 +67,15 @@ async def test_an_array_is_read_as_it_was_written(
     array = np.random.default_rng(1).integers(0, 99, lattice.shape).astype(dtype, order=order)
 
     written = await girih.lattices.fields.write(lattice, "height", array)
-    told = await girih.lattices.fields.read(lattice.id, "height")
+    read = await girih.lattices.fields.read(lattice.id, "height")
     part = await girih.lattices.fields.read(
         lattice, "height", origin=(2, 3, 4), shape=(9, 8, 2), steps=(30, 7, 2)
     )
 
-    assert (written.dtype, written.shape) == (told.dtype.name, array.shape)
-    np.testing.assert_array_equal(told, array)
+    assert (written.dtype, written.shape) == (read.dtype.name, array.shape)
+    np.testing.assert_array_equal(read, array)
     np.testing.assert_array_equal(part, array[2:272:30, 3:59:7, 4:8:2])
-    assert told.flags.writeable
+    assert read.flags.writeable
 
 
 async def test_a_region_is_written_and_the_rest_stays(girih: AsyncClient) -> None:
@@ -204,28 +204,28 @@ async def test_a_corridor_is_told_of_in_every_way(blocking: Client) -> None:
     # The free sites of the maze are one corridor of 23 sites.
     on = await asyncio.to_thread(blocking.lattices.create, blocked=MAZE)
 
-    told = {name: await asyncio.to_thread(ask, blocking, on) for name, ask in QUESTIONS.items()}
+    answers = {name: await asyncio.to_thread(ask, blocking, on) for name, ask in QUESTIONS.items()}
 
-    assert (told["route"].length, [leg.goal for leg in told["route"].legs]) == (22, [0, 0])
-    assert (told["count"].count, told["count"].length) == (1, 22)
-    assert [path.sites[-1].tolist() for path in told["simple"]] == [[0, 6]]
-    assert told["reachable"].sites.tolist() == [[0, 0], [0, 1], [0, 2], [0, 3]]
-    assert told["nearest"].sources[4, 0].tolist() == [1, 0]
-    assert math.isinf(told["nearest"].distances[1, 0, 0])
-    assert told["degrees"] == {1: 2, 2: 21}
-    assert (told["components"].count, told["components"].largest[0].size) == (1, 23)
-    assert told["labels"].values.tolist() == np.where(MAZE[1:], -1, 0).tolist()
-    assert told["centrality"].values.max() == 11 * 11
-    assert told["most_central"].sites[0].tolist() == [2, 3]
-    assert (told["extent"].diameter, told["extent"].radius) == (22, 11)
-    assert told["spectrum"].gap == pytest.approx(2 - 2 * math.cos(math.pi / 23))
-    assert told["heat"].values.sum() == pytest.approx(1)
-    assert told["resistances"].tolist() == pytest.approx([22])
-    assert told["spanning_trees"].log_count == pytest.approx(0, abs=1e-9)
-    assert (told["tree"].edge_count, told["tree"].edges.shape) == (22, (22, 2))
-    assert told["colouring"].count == 2
-    assert told["communities"].labels.shape == MAZE.shape
-    assert 0 <= told["percolation"].probabilities[0] <= 1
+    assert (answers["route"].length, [leg.goal for leg in answers["route"].legs]) == (22, [0, 0])
+    assert (answers["count"].count, answers["count"].length) == (1, 22)
+    assert [path.sites[-1].tolist() for path in answers["simple"]] == [[0, 6]]
+    assert answers["reachable"].sites.tolist() == [[0, 0], [0, 1], [0, 2], [0, 3]]
+    assert answers["nearest"].sources[4, 0].tolist() == [1, 0]
+    assert math.isinf(answers["nearest"].distances[1, 0, 0])
+    assert answers["degrees"] == {1: 2, 2: 21}
+    assert (answers["components"].count, answers["components"].largest[0].size) == (1, 23)
+    assert answers["labels"].values.tolist() == np.where(MAZE[1:], -1, 0).tolist()
+    assert answers["centrality"].values.max() == 11 * 11
+    assert answers["most_central"].sites[0].tolist() == [2, 3]
+    assert (answers["extent"].diameter, answers["extent"].radius) == (22, 11)
+    assert answers["spectrum"].gap == pytest.approx(2 - 2 * math.cos(math.pi / 23))
+    assert answers["heat"].values.sum() == pytest.approx(1)
+    assert answers["resistances"].tolist() == pytest.approx([22])
+    assert answers["spanning_trees"].log_count == pytest.approx(0, abs=1e-9)
+    assert (answers["tree"].edge_count, answers["tree"].edges.shape) == (22, (22, 2))
+    assert answers["colouring"].count == 2
+    assert answers["communities"].labels.shape == MAZE.shape
+    assert 0 <= answers["percolation"].probabilities[0] <= 1
 
 
 async def test_both_clients_ask_the_same(girih: AsyncClient, blocking: Client) -> None:

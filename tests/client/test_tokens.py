@@ -296,8 +296,8 @@ def test_what_a_gateway_answers_instead_is_an_error_by_name(
 
 
 def test_the_numbers_of_an_error_have_the_names_of_grpc(gateway: FakeGateway) -> None:
-    told = {"eventIds": "a,b", "limit": "1"}
-    gateway.answers = [(409, refusal("ALREADY_EXISTS", "EVENT_ID_REUSED", metadata=told))]
+    metadata = {"eventIds": "a,b", "limit": "1"}
+    gateway.answers = [(409, refusal("ALREADY_EXISTS", "EVENT_ID_REUSED", metadata=metadata))]
 
     with pytest.raises(GirihError) as refused:
         grants.of_key("girih_key", gateway.url, HERE)("")
@@ -400,9 +400,9 @@ def test_a_session_that_has_ended_is_told_by_name(gateway: FakeGateway, tmp_path
         grants.of_login(Server(url=gateway.url), file, HERE)("")
 
 
-def found(environ: dict[str, str], folder: Path, **said: object) -> Target:
+def target_of(environ: dict[str, str], folder: Path, **options: object) -> Target:
     nothing = dict.fromkeys(("server", "events", "lattice", "token", "api_key", "timeout"))
-    wanted = {"retry": RetryPolicy(), "context": current_context, **nothing, **said}
+    wanted = {"retry": RetryPolicy(), "context": current_context, **nothing, **options}
     environ = {"GIRIH_CREDENTIALS": str(folder / "sessions.json"), **environ}
     return target.find(Wanted(**wanted), HERE, environ, folder)  # type: ignore[arg-type]
 
@@ -415,11 +415,11 @@ def test_services_are_beside_the_gateway_unless_they_are_named(tmp_path: Path) -
     url = {"GIRIH_URL": "https://girih.example", "GIRIH_API_KEY": "k"}
     named = {"GIRIH_EVENTS_ADDRESS": "e:1", "GIRIH_LATTICE_ADDRESS": "l:2"}
 
-    assert addresses(found(url, tmp_path)) == ("girih.example:50051", "girih.example:50052")
-    assert addresses(found(url | named, tmp_path)) == ("e:1", "l:2")
-    assert addresses(found(url | named, tmp_path, events="a:1")) == ("a:1", "l:2")
-    assert addresses(found({}, tmp_path, events="a:1", token="t")) == ("a:1", "a:50052")
-    assert addresses(found({}, tmp_path, server="http://[::1]:8000", api_key="k")) == (
+    assert addresses(target_of(url, tmp_path)) == ("girih.example:50051", "girih.example:50052")
+    assert addresses(target_of(url | named, tmp_path)) == ("e:1", "l:2")
+    assert addresses(target_of(url | named, tmp_path, events="a:1")) == ("a:1", "l:2")
+    assert addresses(target_of({}, tmp_path, events="a:1", token="t")) == ("a:1", "a:50052")
+    assert addresses(target_of({}, tmp_path, server="http://[::1]:8000", api_key="k")) == (
         "[::1]:50051",
         "[::1]:50052",
     )
@@ -428,7 +428,7 @@ def test_services_are_beside_the_gateway_unless_they_are_named(tmp_path: Path) -
 def test_a_login_is_found_without_a_word(gateway: FakeGateway, tmp_path: Path) -> None:
     session(tmp_path / "sessions.json", gateway.url, ends_in_s=200)
 
-    token = found({}, tmp_path).caller.token
+    token = target_of({}, tmp_path).caller.token
 
     assert isinstance(token, RenewedToken)
     assert token.get(30) == "held"
@@ -436,11 +436,11 @@ def test_a_login_is_found_without_a_word(gateway: FakeGateway, tmp_path: Path) -
 
 def test_nothing_known_and_nonsense_are_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="GIRIH_URL"):
-        found({}, tmp_path)
+        target_of({}, tmp_path)
     with pytest.raises(ValueError, match="must not both"):
-        found({}, tmp_path, token="t", api_key="k")
+        target_of({}, tmp_path, token="t", api_key="k")
     with pytest.raises(ValueError, match="printable"):
-        found({"GIRIH_URL": "http://127.0.0.1:1"}, tmp_path, api_key="k k")
+        target_of({"GIRIH_URL": "http://127.0.0.1:1"}, tmp_path, api_key="k k")
 
 
 def test_a_girih_that_does_not_run_is_away_by_name(tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_a_girih_that_does_not_run_is_away_by_name(tmp_path: Path) -> None:
     (tmp_path / ".girih" / "lock").touch()
 
     with pytest.raises(Unavailable) as away:
-        found({}, tmp_path)
+        target_of({}, tmp_path)
 
     assert away.value.reason == "NOT_RUNNING"
 

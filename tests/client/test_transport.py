@@ -108,8 +108,8 @@ def test_a_token_is_asked_for_over_https(ca: CertificateAuthority, identity: Ide
             machines("")
 
 
-def encrypts(address: str, environ: dict[str, str], **said: Any) -> bool:
-    transport = Transport.chosen(**{**NOTHING, **said}, environ=environ)
+def encrypts(address: str, environ: dict[str, str], **options: Any) -> bool:
+    transport = Transport.chosen(**{**NOTHING, **options}, environ=environ)
     return transport.credentials(address) is not None
 
 
@@ -127,9 +127,9 @@ def test_what_stays_on_the_machine_is_plain_and_all_else_encrypted() -> None:
 
 
 def test_nonsense_is_refused_at_once() -> None:
-    for said in ({"cert_file": "a.pem"}, {"tls": False, "ca_file": "a.pem"}):
+    for options in ({"cert_file": "a.pem"}, {"tls": False, "ca_file": "a.pem"}):
         with pytest.raises(ValueError, match="must"):
-            Transport.chosen(**{**NOTHING, **said}, environ={})
+            Transport.chosen(**{**NOTHING, **options}, environ={})
 
 
 @pytest.mark.parametrize(

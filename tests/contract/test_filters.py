@@ -48,13 +48,13 @@ async def signals(follower: Follower, name: str, count: int = 1) -> Sequence[int
     """The positions that were told by that name, once there are so many."""
     async with asyncio.timeout(60):
         while True:
-            told = [
+            positions = [
                 getattr(response, name).position
                 for response in follower.responses
                 if response.HasField(name)
             ]
-            if len(told) >= count:
-                return told
+            if len(positions) >= count:
+                return positions
             await asyncio.sleep(0.02)
 
 
@@ -126,8 +126,8 @@ async def test_no_checkpoint_passes_an_event_that_was_not_sent(
             assert response.events[0].position == odd(300)[odd(300).index(sent) + 1 if sent else 0]
             sent = response.events[-1].position
         else:
-            told = getattr(response, str(response.WhichOneof("signal"))).position
-            assert [one for one in odd(300) if sent < one <= told] == []
+            checkpoint = getattr(response, str(response.WhichOneof("signal"))).position
+            assert [one for one in odd(300) if sent < one <= checkpoint] == []
 
 
 async def test_a_quiet_follower_is_told_that_it_lives(

@@ -291,13 +291,13 @@ async def test_what_is_refused_tells_the_event_that_it_was_about(
     late = pb.RetryLater(position=7, delay=timedelta(days=31))
     call = GroupServiceStub(channel).Consume()
 
-    for said in (
+    for request in (
         pb.ConsumeRequest(start=pb.ConsumerStart(group="g", credits=1)),
         pb.ConsumeRequest(retry_later=late),
         pb.ConsumeRequest(park=pb.Park(position=8, reason="x" * 1_001)),
         pb.ConsumeRequest(set_credits=pb.SetCredits(credits=-1)),
     ):
-        await call.write(said)
+        await call.write(request)
     await call.done_writing()
     refused = [one.refused async for one in call if one.HasField("refused")]
 

@@ -34,8 +34,8 @@ async def fill(events: Events, *streams: str) -> pb.AppendResponse:
 
 async def places(events: Events, **request: Any) -> list[tuple[str, int]]:
     """Stream and revision of what a read returns, but for the rules themselves."""
-    found = await read(events, pb.ReadRequest(**request))
-    return [(e.event.stream, e.revision) for e in found if e.event.stream != "$streams"]
+    events_read = await read(events, pb.ReadRequest(**request))
+    return [(e.event.stream, e.revision) for e in events_read if e.event.stream != "$streams"]
 
 
 async def retain(events: Events, stream: str = "s", **parts: int) -> int:
@@ -205,8 +205,8 @@ async def test_a_redacted_event_comes_without_its_payload_and_says_why(events: E
         assert redacted.event.WhichOneof("payload") is None
         assert redacted.gone.reason == keeping_pb.GONE_REASON_REDACTED
         assert redacted.gone.position == answer.position
-    (said,) = await read(events, pb.ReadRequest(stream="$streams"))
-    assert '"reason":"an address"' in said.event.json
+    (ruling,) = await read(events, pb.ReadRequest(stream="$streams"))
+    assert '"reason":"an address"' in ruling.event.json
     assert (await events.RedactEvent(request)).position == answer.position
     request.id = ""
     assert reason(await refused(events.RedactEvent(request))) == "EVENT_GONE"
@@ -360,9 +360,9 @@ async def test_rules_of_one_tenant_are_nothing_to_another(events: Events, caller
     await fill(events, "s")
     await delete(events)
 
-    found = await read(events, pb.ReadRequest(), metadata=theirs)
+    events_read = await read(events, pb.ReadRequest(), metadata=theirs)
 
-    assert [e.event.stream for e in found] == ["s"]
+    assert [e.event.stream for e in events_read] == ["s"]
     request = keeping_pb.DeleteStreamRequest(stream="s")
     scopes = ["events.read", "events.append"]
     error = await refused(events.DeleteStream(request, metadata=callers.metadata(scopes=scopes)))

@@ -66,9 +66,9 @@ def asked(who: str, query: str) -> Asked:
 
 def samples_on_the_page() -> dict[str, set[str]]:
     """The names of what the page of metrics lists, as they are asked for, with their labels."""
-    found: dict[str, set[str]] = {}
+    samples: dict[str, set[str]] = {}
     for name, kind, labels in _row.findall(metrics_table.PAGE.read_text()):
         ends = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
         for end in ends.get(kind, ("",)):
-            found[name + end] = set(re.findall(r"\w+", labels))
-    return found
+            samples[name + end] = set(re.findall(r"\w+", labels))
+    return samples

@@ -37,7 +37,7 @@ def rendered(values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         "Chart": {"AppVersion": chart["appVersion"]},
     }
     texts = [_text(path.read_text(), scope) for path in sorted(CHART.glob("templates/*.yaml"))]
-    return [found for text in texts for found in yaml.safe_load_all(text) if found]
+    return [document for text in texts for document in yaml.safe_load_all(text) if document]
 
 
 def _over(own: Any, other: Any) -> Any:

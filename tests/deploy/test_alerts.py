@@ -26,16 +26,16 @@ HEADINGS = [
 
 @pytest.fixture
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
+    executable = shutil.which("promtool")
+    if executable is None:
         pytest.skip("no promtool here: it comes with Prometheus")
-    return found
+    return executable
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
-    told = {rule["alert"]: rule["annotations"]["runbook"] for rule in alerts()}
+    runbooks = {rule["alert"]: rule["annotations"]["runbook"] for rule in alerts()}
 
-    assert told == {page.stem: str(page.relative_to(ROOT)) for page in PAGES}
+    assert runbooks == {page.stem: str(page.relative_to(ROOT)) for page in PAGES}
     assert {rule["labels"]["severity"] for rule in alerts()} == {"page", "ticket"}
 
 
@@ -78,7 +78,9 @@ def test_every_alert_is_tested_both_ways() -> None:
     tested = {test["name"] for test in yaml.safe_load(UNIT_TESTS.read_text())["tests"]}
 
     assert tested == {
-        f"{rule['alert']} {told}" for rule in alerts() for told in ("is told of", "is not told of")
+        f"{rule['alert']} {outcome}"
+        for rule in alerts()
+        for outcome in ("is told of", "is not told of")
     }
 
 

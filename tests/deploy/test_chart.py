@@ -57,10 +57,10 @@ def test_every_object_fits_the_schema_of_its_kind(objects: Objects) -> None:
 
 @pytest.fixture
 def helm() -> str:
-    found = shutil.which("helm")
-    if found is None:
+    executable = shutil.which("helm")
+    if executable is None:
         pytest.skip("no helm on the PATH")
-    return found
+    return executable
 
 
 @pytest.mark.parametrize("values", list(VARIANTS.values()), ids=list(VARIANTS))
@@ -120,10 +120,12 @@ def test_every_selector_finds_pods(objects: Objects) -> None:
     labels = [template["metadata"]["labels"] for _, template in pods(objects)]
 
     for name, service in of_kind(objects, "Service").items():
-        assert any(service["spec"]["selector"].items() <= found.items() for found in labels), name
+        assert any(
+            service["spec"]["selector"].items() <= pod_labels.items() for pod_labels in labels
+        ), name
     for name, policy in of_kind(objects, "NetworkPolicy").items():
         wanted = policy["spec"]["podSelector"].get("matchLabels", {})
-        assert any(wanted.items() <= found.items() for found in labels), name
+        assert any(wanted.items() <= pod_labels.items() for pod_labels in labels), name
 
 
 def test_services_of_grpc_are_headless_and_their_ports_are_those_of_the_pods(
@@ -155,20 +157,20 @@ def test_a_process_starts_with_what_it_is_told(
 
 def test_a_process_is_told_what_the_values_say_beside() -> None:
     objects = rendered(VARIANTS["everything else"])
-    told = {name: one["data"] for name, one in of_kind(objects, "ConfigMap").items()}
+    data = {name: one["data"] for name, one in of_kind(objects, "ConfigMap").items()}
 
-    assert told["girih-events"]["EVENTS_PLACES_FILE"] == "/run/secrets/places"
-    assert told["girih-events"]["EVENTS_KEEPING_INTERVAL_S"] == "30"
-    assert told["girih-gateway"]["GATEWAY_REDIS_URL_FILE"] == "/run/keys/redis_url"
-    assert told["girih-gateway"]["GIRIH_OTLP_ENDPOINT"] == "http://collector:4317"
+    assert data["girih-events"]["EVENTS_PLACES_FILE"] == "/run/secrets/places"
+    assert data["girih-events"]["EVENTS_KEEPING_INTERVAL_S"] == "30"
+    assert data["girih-gateway"]["GATEWAY_REDIS_URL_FILE"] == "/run/keys/redis_url"
+    assert data["girih-gateway"]["GIRIH_OTLP_ENDPOINT"] == "http://collector:4317"
 
 
 def test_every_file_that_a_pod_reads_is_in_its_secret(objects: Objects) -> None:
-    told = {name: one["data"] for name, one in of_kind(objects, "ConfigMap").items()}
+    data = {name: one["data"] for name, one in of_kind(objects, "ConfigMap").items()}
     for name, template in pods(objects):
         (container,) = template["spec"]["containers"]
         environ = {
-            **told.get(name, {}),
+            **data.get(name, {}),
             **{one["name"]: one["value"] for one in container.get("env", ())},
         }
         there = {

@@ -38,9 +38,11 @@ def test_the_image_runs_as_nobody_and_has_no_compiler() -> None:
 
 def test_kernels_are_compiled_for_the_processor_that_they_are_loaded_for() -> None:
     for argument in ("CPU", "CPU_FEATURES"):
-        told = re.findall(rf"^ARG {argument}=(.*)$", CONTAINERFILE, re.MULTILINE)
-        assert len(told) == 2
-        assert told[0] == told[1], "what is compiled for another is compiled anew at each start"
+        arguments = re.findall(rf"^ARG {argument}=(.*)$", CONTAINERFILE, re.MULTILINE)
+        assert len(arguments) == 2
+        assert arguments[0] == arguments[1], (
+            "what is compiled for another is compiled anew at each start"
+        )
 
 
 def test_the_build_has_what_it_copies() -> None:
@@ -107,8 +109,8 @@ def test_a_unit_runs_a_command_that_is_installed(path: Path) -> None:
 @pytest.mark.parametrize("process", PROCESSES)
 def test_a_unit_starts_a_process_with_what_it_is_told(process: str, authority: Authority) -> None:
     text = (DEPLOY / "systemd" / f"girih-{process}.service").read_text()
-    told = re.findall(r"^Environment=(.*)$", text, re.MULTILINE)
-    environ = dict(line.split("=", 1) for line in told)
+    assignments = re.findall(r"^Environment=(.*)$", text, re.MULTILINE)
+    environ = dict(line.split("=", 1) for line in assignments)
     for name in ("common.env", f"{process}.env"):
         file = DEPLOY / "systemd" / name
         lines = file.read_text().splitlines() if file.exists() else []
@@ -141,10 +143,10 @@ def test_a_machine_without_a_file_of_places_has_none(authority: Authority) -> No
     [default] = re.findall(r"^SetCredential=places:(.*)$", text, re.MULTILINE)
     file = authority.directory / "no-places"
     file.write_text(default.encode().decode("unicode_escape"))
-    told = {"DATABASE_URL": "postgresql:///girih", "EVENTS_PLACES_FILE": str(file)}
+    environ = {"DATABASE_URL": "postgresql:///girih", "EVENTS_PLACES_FILE": str(file)}
 
     settings = EventsSettings.from_environ(
-        {"GIRIH_ENVIRONMENT": "development", **told, **authority.environ}
+        {"GIRIH_ENVIRONMENT": "development", **environ, **authority.environ}
     )
 
     assert list(settings.at_places()) == [DEFAULT_PLACE]

@@ -109,19 +109,19 @@ class Environment:
 
 def _needed(stated: Iterable[str], ours: set[str], extra: str) -> list[Distribution]:
     """The distributions that are stated, and those that these state."""
-    found: dict[str, Distribution] = {}
+    needed: dict[str, Distribution] = {}
     waiting = [(text, extra) for text in stated]
     while waiting:
         text, extra_of_it = waiting.pop()
         requirement = Requirement(text)
         is_for_here = not requirement.marker or requirement.marker.evaluate({"extra": extra_of_it})
-        if requirement.name in ours or requirement.name in found or not is_for_here:
+        if requirement.name in ours or requirement.name in needed or not is_for_here:
             continue
         one = distribution(requirement.name)
         assert requirement.specifier.contains(one.version, prereleases=True), text
-        found[requirement.name] = one
+        needed[requirement.name] = one
         waiting += [(text, "") for text in one.requires or []]
-    return list(found.values())
+    return list(needed.values())
 
 
 def _link(distributions: Iterable[Distribution], site: Path) -> None:

@@ -48,12 +48,12 @@ def running(environment: Environment, **environ: str) -> Iterator[str]:
     )
     assert child.stdout is not None
     try:
-        said = []
+        lines = []
         for line in child.stdout:
-            said.append(line)
+            lines.append(line)
             if "Ctrl-C" in line:
                 break
-        assert child.poll() is None, "".join(said)
+        assert child.poll() is None, "".join(lines)
         yield f"http://{ports['GATEWAY_ADDRESS']}"
     finally:
         child.terminate()

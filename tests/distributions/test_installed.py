@@ -50,17 +50,17 @@ def url(installed: Environment) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def said(installed: Environment, url: str) -> str:
+def output(installed: Environment, url: str) -> str:
     """By the commands of the first five minutes, after which Ada has an account."""
     return first_minutes.followed(installed)
 
 
-def test_the_first_five_minutes_are_as_the_readme_tells(said: str) -> None:
-    assert "2 events appended" in said
-    assert "0 events appended, 2 already there" in said
+def test_the_first_five_minutes_are_as_the_readme_tells(output: str) -> None:
+    assert "2 events appended" in output
+    assert "0 events appended, 2 already there" in output
 
 
-def test_the_tutorial_goes_as_it_tells(installed: Environment, said: str) -> None:
+def test_the_tutorial_goes_as_it_tells(installed: Environment, output: str) -> None:
     folder = installed.home / "workshop"
     folder.mkdir()
     environ = {**installed.environ, "GIRIH_PASSWORD": "test123"}
@@ -79,12 +79,12 @@ def test_the_version_is_one_wherever_it_is_told(installed: Environment, url: str
 
 
 def test_a_program_with_the_light_distribution_appends_follows_consumes_and_finds_a_path(
-    wheels: dict[str, Path], installed: Environment, said: str, tmp_path: Path
+    wheels: dict[str, Path], installed: Environment, output: str, tmp_path: Path
 ) -> None:
-    assert said
+    assert output
     light = Environment.made(tmp_path / "light", [wheels["girih"]], extra="lattice")
 
-    assert worker.worked(light, installed) == worker.SAID
+    assert worker.worked(light, installed) == worker.OUTPUT
 
 
 @pytest.mark.parametrize("name", ["events", "lattice", "gateway"])

@@ -134,9 +134,9 @@ def test_the_stubs_run_with_the_least_that_the_wheel_asks_for(wheels: dict[str, 
     }
     asked_for = {one.name: one for one in map(Requirement, requirements(wheels["girih"]))}
 
-    for name, found in generated_for.items():
-        assert found is not None
-        assert f">={found[1]}" in str(asked_for[name].specifier).split(","), name
+    for name, match in generated_for.items():
+        assert match is not None
+        assert f">={match[1]}" in str(asked_for[name].specifier).split(","), name
 
 
 def test_the_client_imports_nothing_of_the_servers(light: Environment) -> None:

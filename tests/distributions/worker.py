@@ -35,7 +35,7 @@ with Client() as girih:
     print(followed, done, path.steps, path.sites.shape)
 """
 
-SAID: Final = "[0, 1, 2] [0, 1, 2] 6 (7, 2)\n"
+OUTPUT: Final = "[0, 1, 2] [0, 1, 2] 6 (7, 2)\n"
 
 
 def worked(light: Environment, server: Environment) -> str:

@@ -71,10 +71,10 @@ def followed(
     """
     for name, text in programs(page).items():
         (folder / name).write_text(text, encoding="utf-8")
-    found = [(one, run) for one in commands(page) if (run := as_run(one.text))]
-    outputs = [folder / f".output-{number}" for number in range(len(found))]
+    runs = [(one, run) for one in commands(page) if (run := as_run(one.text))]
+    outputs = [folder / f".output-{number}" for number in range(len(runs))]
     lines = (
-        f"{{\n{run}\n}} > {output.name}" for (_, run), output in zip(found, outputs, strict=True)
+        f"{{\n{run}\n}} > {output.name}" for (_, run), output in zip(runs, outputs, strict=True)
     )
     done = subprocess.run(
         ["bash", "-c", "\n".join(("set -eu -o pipefail", *lines))],
@@ -88,11 +88,11 @@ def followed(
     )
     printed = [output.read_text(encoding="utf-8") for output in outputs if output.exists()]
     if done.returncode != 0:
-        failed, output = found[len(printed) - 1][0], printed[-1]
+        failed, output = runs[len(printed) - 1][0], printed[-1]
         raise AssertionError(f"{page}: {failed.text}: {output}{done.stderr}")
-    for (command, _), output in zip(found, printed, strict=True):
+    for (command, _), output in zip(runs, printed, strict=True):
         pattern = ".*".join(map(re.escape, command.shown.split("...")))
         assert not command.shown or re.fullmatch(pattern, output), f"{page}: {command}: {output}"
     for one in outputs:
         one.unlink()
-    return len(found)
+    return len(runs)

@@ -260,11 +260,11 @@ def test_python_samples_do_what_the_calls_do(
     for route in WITH_THE_CLIENT:
         assert "from girih.client import" in programs[route]
         exec(programs[route].replace("LATTICE_ID", lattice_id), {})
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
 
-    assert "submitted {'by': 'Ada'}" in told
-    assert "StreamInfo(stream='permit-1'" in told
-    assert "Path(" in told
+    assert "submitted {'by': 'Ada'}" in printed
+    assert "StreamInfo(stream='permit-1'" in printed
+    assert "Path(" in printed
 
 
 def environ_of(system: System, who: dict[str, str]) -> dict[str, str]:

@@ -201,14 +201,14 @@ def projections(walk: Walk) -> None:
 def upload_a_document(walk: Walk) -> None:
     """With all that docs/reference/documents.md says of one, but that it is withdrawn."""
     page = (ROOT / "docs" / "reference" / "documents.md").read_text(encoding="utf-8")
-    said = re.findall(r"^`([a-z-]+)`[^`].*?```json\n(.*?)```", page, re.MULTILINE | re.DOTALL)
+    examples = re.findall(r"^`([a-z-]+)`[^`].*?```json\n(.*?)```", page, re.MULTILINE | re.DOTALL)
     events = [
         {
             "stream": "extraction-1" if event_type == "element-extracted" else "document-1",
             "type": event_type,
             "json": json.loads(text),
         }
-        for event_type, text in said
+        for event_type, text in examples
         if event_type != "document-withdrawn"
     ]
     walk.call("EventStoreService_Append", {"events": events})
@@ -232,7 +232,7 @@ def lattices(walk: Walk) -> None:
         walk.call(f"LatticeService_{rpc}", latticeId=lattice_id)
     for rpc in ("FindRoute", "CountPaths", "SimplePaths", "Reachable", "NearestSources"):
         walk.call(f"PathService_{rpc}", latticeId=lattice_id)
-    found(walk)
+    add_routes(walk)
     structure(walk, lattice_id)
     jobs(walk, lattice_id)
     walk.call("LatticeService_DeleteLattice", latticeId=lattice_id)
@@ -298,7 +298,7 @@ def jobs(walk: Walk, lattice_id: str) -> None:
     walk.call("JobService_ListJobs")
 
 
-def found(walk: Walk) -> None:
+def add_routes(walk: Walk) -> None:
     """Once the projection has the lattice."""
     head = walk.call("EventStoreService_GetLog")["headPosition"]
     waiting = {"position": head, "timeoutS": 60}
@@ -342,7 +342,7 @@ def test_every_operation_was_called(walk: Walk) -> None:
 
 
 def test_the_examples_of_answers_have_the_names_of_real_answers(walk: Walk) -> None:
-    told = {
+    documented = {
         operation_id: media["example"]
         for operation_id, media in walk.answered()
         if "example" in media
@@ -354,8 +354,8 @@ def test_the_examples_of_answers_have_the_names_of_real_answers(walk: Walk) -> N
         "LatticeService_ReadBlocked",
         "PictureService_Render",
     }
-    assert set(told) == set(walk.answers) - bytes_alone
-    for operation_id, example in told.items():
+    assert set(documented) == set(walk.answers) - bytes_alone
+    for operation_id, example in documented.items():
         assert shape(example) == shape(walk.answers[operation_id]), operation_id
 
 

@@ -52,13 +52,13 @@ def test_raw_bytes_go_up_and_come_down(
     client: httpx.Client, lattice: str, is_chunked: bool
 ) -> None:
     data = numbers().tobytes()
-    said = {"content-digest": digest_of(data), "content-type": "application/octet-stream"}
+    headers = {"content-digest": digest_of(data), "content-type": "application/octet-stream"}
 
     answer = client.put(
         f"{lattice}/a/values",
         params={"numberType": "NUMBER_TYPE_FLOAT64"},
         content=parts(data) if is_chunked else data,
-        headers=said,
+        headers=headers,
     )
     down = client.get(f"{lattice}/a/values")
 
@@ -114,8 +114,8 @@ def test_what_does_not_fit_is_refused_by_its_field(
     )
 
     assert answer.status_code == 400, answer.text
-    told = answer.json()["error"]["details"]
-    assert [each["field"] for each in told["violations"]] == [field]
+    details = answer.json()["error"]["details"]
+    assert [each["field"] for each in details["violations"]] == [field]
     assert client.get(lattice).json() == {"fields": []}
 
 

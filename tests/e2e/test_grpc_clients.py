@@ -36,9 +36,9 @@ def environ(installation: Installation) -> dict[str, str]:
 
 
 def program(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert found, language
-    return found[1]
+    match = re.search(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert match, language
+    return match[1]
 
 
 def run(command: list[str], folder: Path, environ: dict[str, str]) -> list[str]:

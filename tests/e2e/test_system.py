@@ -164,12 +164,12 @@ def test_alerts_and_dashboards_ask_for_what_a_running_girih_tells(
 ) -> None:
     client.post("/v1/lattices", json={"shape": [4, 4]})
 
-    told = {name for process in system.processes for name in samples_told(process)}
+    exported = {name for process in system.processes for name in exported_samples(process)}
     asked = {name for query in all_queries() for name in query.metrics}
-    assert asked - told - SEVERAL_PROCESSES - {"up"} == set()
+    assert asked - exported - SEVERAL_PROCESSES - {"up"} == set()
 
 
-def samples_told(process: Process) -> Iterator[str]:
+def exported_samples(process: Process) -> Iterator[str]:
     """The names of all that a process tells Prometheus, also of what it has not counted yet."""
     (port,) = [value for name, value in process.environ.items() if name.endswith("METRICS_PORT")]
     text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=20).text

@@ -47,14 +47,16 @@ def trace_id() -> str:
     return uuid4().hex
 
 
-def told(trace_id: str) -> dict[str, str]:
+def trace_headers(trace_id: str) -> dict[str, str]:
     """What a caller sends whose own span is in the trace."""
     return {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01", "x-correlation-id": trace_id}
 
 
 def append(client: httpx.Client, trace_id: str) -> None:
     event = {"stream": "knots", "type": "tied", "json": {"by": CANARY}}
-    reply = client.post("/v1/events:append", json={"events": [event]}, headers=told(trace_id))
+    reply = client.post(
+        "/v1/events:append", json={"events": [event]}, headers=trace_headers(trace_id)
+    )
     assert reply.is_success, reply.text
 
 
@@ -83,7 +85,7 @@ def test_an_append_is_one_trace_from_the_gateway_to_the_statement(
 def test_a_lattice_and_the_event_store_behind_it_are_in_one_trace(
     client: httpx.Client, collected: Collector, trace_id: str
 ) -> None:
-    client.post("/v1/lattices", json={"shape": [4, 4]}, headers=told(trace_id))
+    client.post("/v1/lattices", json={"shape": [4, 4]}, headers=trace_headers(trace_id))
 
     asked = ("girih-lattice", "girih.lattice.v1.LatticeService/CreateLattice")
     ends = ("girih-events", RPC), asked, ("girih-gateway", "POST /v1/lattices")
@@ -100,7 +102,7 @@ def test_whoever_follows_and_what_projects_show_what_they_were_given(
     client: httpx.Client, collected: Collector, trace_id: str
 ) -> None:
     append(client, uuid4().hex)
-    asked = {**told(trace_id), "accept": "application/x-ndjson"}
+    asked = {**trace_headers(trace_id), "accept": "application/x-ndjson"}
     with client.stream("GET", "/v1/events?follow=true", headers=asked) as followed:
         next(followed.iter_lines())
 

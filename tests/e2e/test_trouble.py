@@ -18,13 +18,13 @@ async def test_an_event_store_that_stands_still_is_told_of_and_goes_on_by_itself
     asker = await asyncio.to_thread(Asker.settle, system.url, ["stream", "lattice_id"])
     os.kill(system.events.pid, signal.SIGSTOP)
     try:
-        told = await asker.ask(asker.main_calls())
-        asker.judge(told)
+        answers = await asker.ask(asker.main_calls())
+        asker.judge(answers)
     finally:
         os.kill(system.events.pid, signal.SIGCONT)
 
-    assert not told.broken
-    assert told.reasons.keys() & {"DEADLINE_EXCEEDED", "EVENTS_UNAVAILABLE"}
+    assert not answers.broken
+    assert answers.reasons.keys() & {"DEADLINE_EXCEEDED", "EVENTS_UNAVAILABLE"}
     for _ in range(60):
         again = await asker.ask(asker.main_calls())
         if again.good_count == len(again.answers):

@@ -307,9 +307,9 @@ async def test_of_many_who_want_the_same_name_one_gets_it(
             ]
         )
 
-        told = [outcome for batch in outcomes for outcome in batch]
-        (winner,) = [outcome for outcome in told if not isinstance(outcome, Exception)]
-        assert {in_the_way(one) for one in told if one is not winner} == {winner[0].position}
+        flat = [outcome for batch in outcomes for outcome in batch]
+        (winner,) = [outcome for outcome in flat if not isinstance(outcome, Exception)]
+        assert {in_the_way(one) for one in flat if one is not winner} == {winner[0].position}
 
 
 async def test_a_batch_that_is_prepared_sees_what_is_on_its_way(replica: Replica) -> None:

@@ -33,6 +33,6 @@ def test_what_is_redacted_becomes_too_old_as_others_do() -> None:
     }
     page: list[Any] = [(Position(1), RECORD, StreamName("s"), Revision(0), "happened", [], "c-1")]
 
-    found = lapsing(page, Fates(cast("Any", {Position(1): row})))
+    lapse = lapsing(page, Fates(cast("Any", {Position(1): row})))
 
-    assert found.at == moment
+    assert lapse.at == moment

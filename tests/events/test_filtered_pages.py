@@ -46,7 +46,7 @@ class FilledLog:
     def meant(self, asked: Filter) -> list[int]:
         return [position for position, one in enumerate(self.labels, 1) if asked.matches(one)]
 
-    async def found(
+    async def positions_of(
         self, asked: Filter, *, is_backwards: bool = False, start: int = 0, row_count: int = 7
     ) -> list[int]:
         """The positions, page by page."""
@@ -133,10 +133,12 @@ async def test_a_filter_finds_what_it_means(filled: FilledLog) -> None:
     for name, asked in FILTERS.items():
         meant = filled.meant(asked)
 
-        assert await filled.found(asked) == meant, name
-        assert await filled.found(asked, is_backwards=True) == meant[::-1], name
-        assert await filled.found(asked, start=500) == [one for one in meant if one >= 500], name
-        backwards = await filled.found(asked, start=500, is_backwards=True)
+        assert await filled.positions_of(asked) == meant, name
+        assert await filled.positions_of(asked, is_backwards=True) == meant[::-1], name
+        assert await filled.positions_of(asked, start=500) == [
+            one for one in meant if one >= 500
+        ], name
+        backwards = await filled.positions_of(asked, start=500, is_backwards=True)
         assert backwards == [one for one in meant[::-1] if one <= 500], name
 
 
@@ -147,8 +149,8 @@ async def test_a_prefix_of_many_streams_finds_what_it_means(log: FilledLog) -> N
 
     for prefix in ("many-", "many-1", "many-11", "m", "m1", "", "m79-1"):
         asked = Filter((query(prefix=prefix, types=["happened"]),))
-        assert await log.found(asked) == log.meant(asked), prefix
-        assert await log.found(asked, is_backwards=True) == log.meant(asked)[::-1], prefix
+        assert await log.positions_of(asked) == log.meant(asked), prefix
+        assert await log.positions_of(asked, is_backwards=True) == log.meant(asked)[::-1], prefix
 
 
 async def test_a_long_stream_is_found_by_its_prefix(log: FilledLog) -> None:
@@ -157,8 +159,11 @@ async def test_a_long_stream_is_found_by_its_prefix(log: FilledLog) -> None:
 
     for prefix in ("a-1", "b"):
         asked = Filter((query(prefix=prefix),))
-        assert await log.found(asked, row_count=1_000) == log.meant(asked)
-        assert await log.found(asked, row_count=1_000, is_backwards=True) == log.meant(asked)[::-1]
+        assert await log.positions_of(asked, row_count=1_000) == log.meant(asked)
+        assert (
+            await log.positions_of(asked, row_count=1_000, is_backwards=True)
+            == log.meant(asked)[::-1]
+        )
 
 
 async def test_what_matches_nothing_is_looked_through_in_bounded_pages(
@@ -177,7 +182,7 @@ async def test_what_matches_nothing_is_looked_through_in_bounded_pages(
 
     assert (rows, is_end) == ([], False)
     assert 5_000 < looked_at < 10_001
-    assert await log.found(asked) == []
+    assert await log.positions_of(asked) == []
 
 
 async def test_nothing_is_found_in_the_log_of_another_tenant(
@@ -209,11 +214,11 @@ async def test_events_from_before_there_were_labels_are_found(
     )
     for name, asked in FILTERS.items():
         meant = filled.meant(asked)
-        assert await filled.found(asked) == meant, name
-        assert await filled.found(asked, is_backwards=True) == meant[::-1], name
+        assert await filled.positions_of(asked) == meant, name
+        assert await filled.positions_of(asked, is_backwards=True) == meant[::-1], name
 
     while await connection.fetchval("SELECT events.fill_labels('acme', 100)"):
         pass
     for name, asked in FILTERS.items():
-        assert await filled.found(asked) == filled.meant(asked), name
+        assert await filled.positions_of(asked) == filled.meant(asked), name
     await connection.close()

@@ -360,11 +360,11 @@ async def test_no_plan_gives_a_page_in_another_order(
 ) -> None:
     await service.execute(hostile)
 
-    found = await service.fetch(sql(name), THEIRS, *READS[name])
+    rows = await service.fetch(sql(name), THEIRS, *READS[name])
     records = (
-        [row["record"] for row in found]
+        [row["record"] for row in rows]
         if name.endswith("_tail") or name.startswith("keeping.")
-        else records_in((RECORD_TAG, found[0]["records"]))
+        else records_in((RECORD_TAG, rows[0]["records"]))
     )
 
     assert records == sorted(records, reverse="backwards" in name)

@@ -62,19 +62,19 @@ BAD = {
 }
 
 
-both = pytest.mark.parametrize("tell", [problem, plain.problem], ids=["service", "in memory"])
+both = pytest.mark.parametrize("problem_of", [problem, plain.problem], ids=["service", "in memory"])
 
 
 @both
 @pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
-def test_lets_in(text: str, tell: Callable[[str], str | None]) -> None:
-    assert tell(text) is None
+def test_lets_in(text: str, problem_of: Callable[[str], str | None]) -> None:
+    assert problem_of(text) is None
 
 
 @both
 @pytest.mark.parametrize("text", BAD.values(), ids=BAD)
-def test_refuses(text: str, tell: Callable[[str], str | None]) -> None:
-    assert tell(text) is not None
+def test_refuses(text: str, problem_of: Callable[[str], str | None]) -> None:
+    assert problem_of(text) is not None
 
 
 def test_a_text_made_to_be_slow_takes_no_longer_than_its_size_excuses() -> None:

@@ -27,17 +27,17 @@ async def test_all_logs_are_listed_page_by_page_with_where_they_end(
     for tenant, count in tenants.items():
         await append(channel, authority, tenant, count)
 
-    found: dict[str, int] = {}
+    listed: dict[str, int] = {}
     request = logs_pb2.ListLogsRequest(page_size=2)
     while True:
         page = await LogServiceStub(channel).ListLogs(request)
         assert len(page.logs) <= 2
-        found |= {log.tenant: log.head for log in page.logs}
+        listed |= {log.tenant: log.head for log in page.logs}
         if not page.next_page_token:
             break
         request.page_token = page.next_page_token
 
-    assert found == tenants
+    assert listed == tenants
 
 
 async def test_a_token_without_the_scope_of_operators_lists_none(

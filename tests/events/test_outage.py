@@ -208,12 +208,12 @@ async def test_who_asks_a_process_that_starts_is_told_to_come_again_soon(
     database = Database(development("postgresql:///nowhere", authority))
 
     database._began_s = time.monotonic()
-    assert await told_to_wait_s(database) < 1
+    assert await retry_after_s(database) < 1
     database._began_s = time.monotonic() - 60
-    assert await told_to_wait_s(database) == 1
+    assert await retry_after_s(database) == 1
 
 
-async def told_to_wait_s(database: Database) -> float:
+async def retry_after_s(database: Database) -> float:
     with pytest.raises(DatabaseUnavailable) as caught:
         async with database.connection():
             pass

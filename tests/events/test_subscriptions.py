@@ -11,9 +11,9 @@ def labels(event_type: str, stream: str = "other") -> Labels:
     return Labels(StreamName(stream), event_type, (), "c")
 
 
-async def waiting(since: int, told: int | None = None) -> tuple[Subscriptions, Subscription]:
+async def waiting(since: int, reported: int | None = None) -> tuple[Subscriptions, Subscription]:
     subscriptions = Subscriptions()
-    one = Subscription(WANTED, Position(since), None if told is None else Position(told))
+    one = Subscription(WANTED, Position(since), None if reported is None else Position(reported))
     subscriptions.add(one)
     return subscriptions, one
 
@@ -36,11 +36,11 @@ async def test_nobody_is_woken_by_what_it_has_looked_at() -> None:
 
 
 async def test_who_cares_is_told_no_less_than_it_has_looked_at() -> None:
-    subscriptions, one = await waiting(5, told=3)
+    subscriptions, one = await waiting(5, reported=3)
     subscriptions.passed(Position(4))
     assert one.future.result() == 5
 
-    subscriptions, one = await waiting(5, told=5)
+    subscriptions, one = await waiting(5, reported=5)
     subscriptions.passed(Position(4))
     assert not one.future.done()
     subscriptions.passed(Position(9), least=5)

@@ -79,12 +79,12 @@ async def test_payloads_that_are_gone_leave_the_disk_and_nothing_else_does(
 
     after = await leaves(owner)
     assert {position: after[position] for position in before} == before
-    found = await read(events, pb.ReadRequest(include_gone=True))
-    assert [e.position for e in found] == list(range(1, 1_206))
-    assert [e.position for e in found if e.HasField("gone")] == [*range(1, 1_101), 1_200]
-    assert {e.gone.reason for e in found[:1_100]} == {keeping_pb.GONE_REASON_RETENTION}
-    assert found[1_199].gone.reason == keeping_pb.GONE_REASON_REDACTED
-    assert found[0].event.tags == ["t"]
+    events_read = await read(events, pb.ReadRequest(include_gone=True))
+    assert [e.position for e in events_read] == list(range(1, 1_206))
+    assert [e.position for e in events_read if e.HasField("gone")] == [*range(1, 1_101), 1_200]
+    assert {e.gone.reason for e in events_read[:1_100]} == {keeping_pb.GONE_REASON_RETENTION}
+    assert events_read[1_199].gone.reason == keeping_pb.GONE_REASON_REDACTED
+    assert events_read[0].event.tags == ["t"]
     kept = [e.position for e in await read(events, pb.ReadRequest(stream="s"))]
     assert kept == list(range(1_101, 1_201))
     digests = await owner.fetch(
@@ -108,8 +108,8 @@ async def test_what_was_taken_does_not_come_back_when_the_rule_is_relaxed(
     await eventually(is_taken)
     await retain(events)
 
-    found = await read(events, pb.ReadRequest())
-    assert [e.position for e in found if e.event.stream == "s"] == [4, 5]
+    events_read = await read(events, pb.ReadRequest())
+    assert [e.position for e in events_read if e.event.stream == "s"] == [4, 5]
     gone = await read(events, pb.ReadRequest(stream="s", include_gone=True))
     assert [e.HasField("gone") for e in gone] == [True, True, True, False, False]
 
@@ -118,8 +118,8 @@ async def test_what_lapsed_stays_gone_however_late_it_is_taken(
     events: Events, owner: asyncpg.Connection
 ) -> None:
     async def gone_by() -> list[int]:
-        found = await read(events, pb.ReadRequest(stream="s", include_gone=True))
-        return [e.gone.position for e in found]
+        events_read = await read(events, pb.ReadRequest(stream="s", include_gone=True))
+        return [e.gone.position for e in events_read]
 
     async def is_taken() -> bool:
         return bool(await owner.fetchval(LEFT + " AND stream = 1") == 2)

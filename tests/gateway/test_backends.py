@@ -107,8 +107,8 @@ async def test_calls_of_all_services_of_a_process_wait_for_each_other(
     metrics = ClientMetrics(CollectorRegistry())
     async with open_backends(
         read_contract(), gateway.settings, [ACCOUNT_SERVICE], metrics
-    ) as found:
-        backlogs = [backend.backlog for backend in found if backend.label == "events"]
+    ) as opened:
+        backlogs = [backend.backlog for backend in opened if backend.label == "events"]
 
     assert len(backlogs) > 1
     assert backlogs[0] is not None
@@ -156,17 +156,17 @@ async def services() -> AsyncIterator[list[RemoteBackend]]:
         ]
 
 
-class ToldHealth(Health):
+class ScriptedHealth(Health):
     """Health as it is told, round by round."""
 
     def __init__(self, backends: Sequence[RemoteBackend], *rounds: Sequence[str]) -> None:
         super().__init__(backends, Lifecycle(), timeout_s=1.0)
-        self._told = iter(rounds)
+        self._rounds = iter(rounds)
         self._labels = [backend.label for backend in backends]
         self.is_over = asyncio.Event()
 
     async def parts(self) -> list[ServiceHealth]:
-        for statuses in self._told:
+        for statuses in self._rounds:
             parts = zip(self._labels, statuses, strict=True)
             return [ServiceHealth(label, status, 0.0) for label, status in parts]
         self.is_over.set()
@@ -194,7 +194,7 @@ async def test_a_process_of_several_services_may_be_late_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(HealthMonitor, "_INTERVAL_S", 0.0)
-    health = ToldHealth(services, *[[UNREACHABLE] * len(services)] * missed_count)
+    health = ScriptedHealth(services, *[[UNREACHABLE] * len(services)] * missed_count)
     call = Waiting()
     services[-1].pending.add(call)
 
@@ -205,15 +205,15 @@ async def test_a_process_of_several_services_may_be_late_once(
 
     assert {backend.answers for backend in services} == {answers}
     assert (call.error is not None) == is_given_up
-    told = [line for line in lines if line["event"] == "a service does not answer"]
-    assert [line["service"] for line in told] == ["lattice"] * (not answers)
+    logged = [line for line in lines if line["event"] == "a service does not answer"]
+    assert [line["service"] for line in logged] == ["lattice"] * (not answers)
 
 
 async def test_a_process_is_told_of_once_and_by_its_worst_part(
     services: list[RemoteBackend],
 ) -> None:
     each = [UNREACHABLE, *[NOT_SERVING] * (len(services) - 2), SERVING]
-    health = ToldHealth(services, each, each)
+    health = ScriptedHealth(services, each, each)
     pages = HealthPages(health, services, str, timeout_s=1.0)
     app = Starlette(routes=pages.routes())
 

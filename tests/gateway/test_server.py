@@ -161,12 +161,12 @@ async def test_of_very_many_some_are_closed_unanswered(
     monkeypatch.setattr(server, "_TOLD_COUNT_MAX", 1)
     async with raw(service, connection_count_max="1") as connection:
         host, port = connection.writer.get_extra_info("peername")[:2]
-        told, told_writer = await asyncio.open_connection(host, port)
-        await told.readuntil(b"503")
+        refused, refused_writer = await asyncio.open_connection(host, port)
+        await refused.readuntil(b"503")
         unanswered, writer = await asyncio.open_connection(host, port)
 
         assert await asyncio.wait_for(unanswered.read(), 60) == b""
-        told_writer.close()
+        refused_writer.close()
         writer.close()
 
 

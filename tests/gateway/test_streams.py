@@ -163,8 +163,8 @@ async def test_nothing_is_said_within_an_event_that_is_sent_in_parts(
         query = "/v1/count-plainly?to=100&textLength=20000"
         answer = await client.get(query, headers=_EVENTS)
 
-    told = [json.loads(event["data"]) for event in events(answer.text) if "event" not in event]
-    assert [one["counted"]["position"] for one in told] == [str(n) for n in range(1, 101)]
+    answers = [json.loads(event["data"]) for event in events(answer.text) if "event" not in event]
+    assert [one["counted"]["position"] for one in answers] == [str(n) for n in range(1, 101)]
 
 
 async def test_a_stopping_gateway_ends_its_streams_with_an_error(

@@ -17,11 +17,11 @@ def test_components_are_found_once_and_dropped_with_their_lattice() -> None:
     index, one = ComponentIndex(1 << 20), grid()
     assert index.known(one) is None
 
-    found = index.ensured(one, GO)
+    components = index.ensured(one, GO)
 
-    assert index.known(one) is found
-    assert index.ensured(one, GO) is found
-    assert index.bytes_held == found.bytes_held + one.bytes_held
+    assert index.known(one) is components
+    assert index.ensured(one, GO) is components
+    assert index.bytes_held == components.bytes_held + one.bytes_held
     index.drop(one)
     assert (index.known(one), index.bytes_held) == (None, 0)
 

@@ -280,17 +280,20 @@ async def test_bytes_stay_lent_until_the_thread_has_let_go_of_them() -> None:
 
 
 async def test_how_long_stopped_work_went_on_is_told_once_and_of_no_other() -> None:
-    told: list[float] = []
-    compute, gate = Compute(threads=1, bytes_max=80, waiting_max=9, on_stopped=told.append), Gate()
+    stopped_s: list[float] = []
+    compute, gate = (
+        Compute(threads=1, bytes_max=80, waiting_max=9, on_stopped=stopped_s.append),
+        Gate(),
+    )
     assert await compute.run(long(10), lambda _: "done") == "done"
     task = asyncio.create_task(compute.run(long(10), gate))
     await gate.until_begun()
 
     task.cancel()
-    await until(lambda: len(told) > 0)
+    await until(lambda: len(stopped_s) > 0)
 
-    assert len(told) == 1
-    assert told[0] >= 0
+    assert len(stopped_s) == 1
+    assert stopped_s[0] >= 0
     await compute.close()
 
 

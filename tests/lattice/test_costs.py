@@ -20,7 +20,9 @@ TYPES = {
 }
 
 
-def told(values: NDArray[Any], rule: costs_pb2.CostRule = costs_pb2.COST_RULE_ENTERING) -> Any:
+def site_costs(
+    values: NDArray[Any], rule: costs_pb2.CostRule = costs_pb2.COST_RULE_ENTERING
+) -> Any:
     return costs_pb2.SiteCosts(values=values.tobytes(), type=TYPES[values.dtype.name], rule=rule)
 
 
@@ -49,10 +51,10 @@ async def test_paths_and_distances_cost_what_the_plainest_search_says(
     )
     ends = [([0, 0], [11, 16]), ([0, 0], [0, 0])]
 
-    path = await client.find_path(lattice.lattice_id, *ends[0], costs=told(values, rule))
-    batches = await client.find_paths(lattice.lattice_id, ends, costs=told(values, rule))
+    path = await client.find_path(lattice.lattice_id, *ends[0], costs=site_costs(values, rule))
+    batches = await client.find_paths(lattice.lattice_id, ends, costs=site_costs(values, rule))
     (field,) = await client.distances(
-        lattice.lattice_id, sources=[site([0, 0])], costs=told(values, rule)
+        lattice.lattice_id, sources=[site([0, 0])], costs=site_costs(values, rule)
     )
 
     assert path.computation.method == pb.METHOD_DIJKSTRA
@@ -68,10 +70,10 @@ async def test_a_free_lattice_has_cheapest_paths_too(client: Client) -> None:
     lattice = await client.create(shape=[3, 5])
     values = np.array([[1, 9, 9, 9, 1], [1, 9, 1, 9, 1], [1, 1, 1, 1, 1]], np.uint8)
 
-    found = await client.find_path(lattice.lattice_id, [0, 0], [0, 4], costs=told(values))
+    answer = await client.find_path(lattice.lattice_id, [0, 0], [0, 4], costs=site_costs(values))
 
-    assert (found.path.length, found.path.steps) == (8, 8)
-    assert list(found.path.sites)[:6] == [0, 0, 1, 0, 2, 0]
+    assert (answer.path.length, answer.path.steps) == (8, 8)
+    assert list(answer.path.sites)[:6] == [0, 0, 1, 0, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,9 @@ async def test_costs_that_make_no_sense_are_refused(
 ) -> None:
     lattice = await client.create(shape=[3, 5])
 
-    wrong = await refusal(client.find_path(lattice.lattice_id, [0, 0], [0, 4], costs=told(values)))
+    wrong = await refusal(
+        client.find_path(lattice.lattice_id, [0, 0], [0, 4], costs=site_costs(values))
+    )
 
     assert wrong.reason == "INVALID_INPUT"
     assert [violation.field for violation in wrong.violations] == [field]
@@ -109,14 +113,14 @@ async def test_what_a_blocked_site_costs_does_not_matter(client: Client) -> None
     lattice = await client.create(shape=[2, 3], blocked=bytes([0b000010]))
     values = np.array([[1, math.nan, 1], [1, 2, 1]])
 
-    found = await client.find_path(lattice.lattice_id, [0, 0], [0, 2], costs=told(values))
+    answer = await client.find_path(lattice.lattice_id, [0, 0], [0, 2], costs=site_costs(values))
 
-    assert found.path.length == 5
+    assert answer.path.length == 5
 
 
 async def test_costs_of_more_sites_than_a_grid_has_are_refused(client: Client) -> None:
     lattice = await client.create(dimensions=2, size=10**9)
-    costs = told(np.ones(4, np.uint8))
+    costs = site_costs(np.ones(4, np.uint8))
 
     wrong = await refusal(client.find_path(lattice.lattice_id, [0, 0], [1, 1], costs=costs))
 

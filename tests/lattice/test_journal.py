@@ -151,8 +151,8 @@ async def test_a_change_of_blocked_sites_is_in_both_streams(
 
     assert appended.revision == again.revision == 1
     assert (await journal.read(tenant, lattice_id)).recorded[-1].event == change
-    told = (await whole_catalogue(journal, tenant))[-1].event
-    assert told == replace(change, blocked=b"")
+    event = (await whole_catalogue(journal, tenant))[-1].event
+    assert event == replace(change, blocked=b"")
 
 
 async def test_blocked_sites_are_changed_of_the_revision_expected_alone(
@@ -177,16 +177,16 @@ async def test_a_history_is_told_from_where_it_is_asked_without_the_first_bitmap
     change = changed(lattice_id, expected, 1)
     await journal.append_blocked(tenant, change, command_id=uuid4())
 
-    async def told(**asked: int) -> list[LatticeRecord]:
+    async def history(**asked: int) -> list[LatticeRecord]:
         batches = journal.history(tenant, lattice_id, **asked)
         return [record async for batch in batches for record in batch]
 
-    first, last = await told()
+    first, last = await history()
     assert isinstance(first.event, LatticeCreated)
     assert (first.event.blocked, first.event.blocked_digest) == (b"", digest_of(expected))
     assert last.event == change
-    assert await told(after_revision=0) == [last]
-    assert await told(limit=1) == [first]
+    assert await history(after_revision=0) == [last]
+    assert await history(limit=1) == [first]
 
 
 async def test_the_largest_bitmap_is_read_as_it_was_written(

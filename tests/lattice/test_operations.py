@@ -161,12 +161,12 @@ async def test_what_a_search_has_looked_at_is_told_of_a_part(
 ) -> None:
     frame = Geometry(shape, (False,) * len(shape), moore=moore, no_cutting=False)
     requested = blocked_spec(frame, 0.3, 5, free=(0, 3))
-    told_costs = None if costs is None else SiteCosts(np.ones(frame.sites), mean=False)
+    plain_costs = None if costs is None else SiteCosts(np.ones(frame.sites), mean=False)
     begin, goal = site_of(frame, 0), site_of(frame, 3)
     end = tuple(length // 2 for length in shape)
 
     async def looked_at(origin: Site, lengths: Site) -> np.ndarray[Any, Any]:
-        query = path_query(requested, begin, goal, 0, told_costs, (origin, lengths))
+        query = path_query(requested, begin, goal, 0, plain_costs, (origin, lengths))
         bits = np.frombuffer((await find_path(operations, held(requested), query)).looked_at, "u1")
         return np.unpackbits(bits, count=math.prod(lengths), bitorder="little").reshape(lengths)
 

@@ -57,9 +57,9 @@ async def write(pool: Pool, holder: Leases, lease: Lease, what: str) -> None:
 
 
 async def test_one_of_many_who_ask_at_once_gets_it(pool: Pool) -> None:
-    found = await asyncio.gather(*(leases(pool, f"h{n}").take("a") for n in range(16)))
+    taken = await asyncio.gather(*(leases(pool, f"h{n}").take("a") for n in range(16)))
 
-    assert len([lease for lease in found if lease is not None]) == 1
+    assert len([lease for lease in taken if lease is not None]) == 1
 
 
 async def test_a_lease_that_ran_out_goes_to_another_with_a_larger_token(pool: Pool) -> None:

@@ -200,8 +200,8 @@ def test_what_happens_to_security_and_to_the_business_is_told_in_one_form(log: L
         lines.refusal("a call was refused", reason="TOKEN_EXPIRED")
         lines.slow_dependency("/a.v1.Service/Do", 2.5, "OK")
 
-    told = [(line["component"], line["level"], line["event"]) for line in log.lines()]
-    assert told == [
+    logged = [(line["component"], line["level"], line["event"]) for line in log.lines()]
+    assert logged == [
         ("business", "info", "a knot was sold"),
         ("security", "info", "key-created"),
         ("security", "warning", "a call was refused"),

@@ -230,20 +230,20 @@ async def test_figures_tell_how_many_calls_took_how_long_and_what_the_pool_is_at
         Gauge(f"events_pool_{name}", "A pool.", registry=registry).set(10 // number)
     Gauge("events_pool_waiting_calls", "A pool.", registry=registry).set(2)
 
-    found = await figures(registry)
+    shown = await figures(registry)
 
-    assert found.software_version == girih.__version__
-    assert found.started_at.ToDatetime().year >= 2026
-    within = {bucket.within_s: bucket.call_count for bucket in found.latencies}
+    assert shown.software_version == girih.__version__
+    assert shown.started_at.ToDatetime().year >= 2026
+    within = {bucket.within_s: bucket.call_count for bucket in shown.latencies}
     assert (within[0.1], within[0.5], within[0]) == (1, 2, 3)
-    assert [bucket.within_s for bucket in found.latencies] == [*sorted(within)[1:], 0]
-    assert found.pool == pb.ConnectionPool(size=5, idle=3, waiting=2, size_max=10)
+    assert [bucket.within_s for bucket in shown.latencies] == [*sorted(within)[1:], 0]
+    assert shown.pool == pb.ConnectionPool(size=5, idle=3, waiting=2, size_max=10)
 
 
 async def test_figures_tell_the_version_alone_where_nothing_is_counted(log: Log) -> None:
-    found = await figures(new_registry(is_on=False))
+    shown = await figures(new_registry(is_on=False))
 
-    assert found == pb.Figures(software_version=girih.__version__)
+    assert shown == pb.Figures(software_version=girih.__version__)
 
 
 async def test_an_unknown_prefix_answers_nothing(settings: ServerSettings, log: Log) -> None:

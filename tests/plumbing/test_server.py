@@ -130,13 +130,13 @@ async def test_running_calls_may_end_within_the_grace(
     settings = make_settings(shutdown_grace_s=10)
     released = asyncio.Event()
 
-    class Patient(Knots):
+    class SlowKnots(Knots):
         async def Unary(self, request: Any, context: Context) -> Any:
             self.seen.cancelled.set()
             await released.wait()
             return request
 
-    async with serving(settings, Patient()) as served:
+    async with serving(settings, SlowKnots()) as served:
         answer = asyncio.create_task(served.client.ask("Unary", "ok"))
         await asyncio.wait_for(served.knots.seen.cancelled.wait(), 60)
         stopping = asyncio.create_task(served.server.stop())

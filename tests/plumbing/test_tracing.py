@@ -107,9 +107,9 @@ async def test_what_is_not_sampled_is_not_recorded_and_says_so_further_on(
     tracing.close()
 
     assert traced.spans == []
-    told, begun = (call.traceparent for call in served.knots.seen.calls)
-    assert told.startswith(f"00-{TRACE_ID}-")
-    assert told.endswith("-00")
+    unsampled, begun = (call.traceparent for call in served.knots.seen.calls)
+    assert unsampled.startswith(f"00-{TRACE_ID}-")
+    assert unsampled.endswith("-00")
     assert int(begun[-2:], 16) & 1 == 0
 
 

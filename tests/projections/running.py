@@ -157,9 +157,11 @@ async def until(
     async with asyncio.timeout(60):
         while True:
             async with store.for_tenant(key.tenant) as connection:
-                found = await states(connection, key.tenant, [key.projection])
-            if found and (found[0].active.checkpoint.position >= position or found[0].active.stop):
-                return found[0]
+                reached = await states(connection, key.tenant, [key.projection])
+            if reached and (
+                reached[0].active.checkpoint.position >= position or reached[0].active.stop
+            ):
+                return reached[0]
             await asyncio.sleep(0.01)
 
 

@@ -57,7 +57,7 @@ async def test_a_projection_whose_migration_fails_is_named_and_leaves_the_others
 
 
 @pytest.mark.parametrize(
-    ("gap", "told"),
+    ("gap", "message"),
     [
         ("ALTER TABLE projection_shop.sales NO FORCE ROW LEVEL SECURITY", "is not forced on"),
         ("ALTER TABLE projection_shop.sales DISABLE ROW LEVEL SECURITY", "is not enabled on"),
@@ -69,7 +69,7 @@ async def test_a_projection_whose_migration_fails_is_named_and_leaves_the_others
     ids=lambda text: text[:34],
 )
 async def test_a_projection_that_does_not_keep_tenants_apart_is_not_run(
-    gap: str, told: str, database_url: str, authority: Authority
+    gap: str, message: str, database_url: str, authority: Authority
 ) -> None:
     async with opened(database_url, authority, [Shop()]):
         pass
@@ -78,7 +78,7 @@ async def test_a_projection_that_does_not_keep_tenants_apart_is_not_run(
     async with opened(database_url, authority, [Shop()]) as database:
         problems = dict(database.problems)
 
-    assert told in problems["shop"]
+    assert message in problems["shop"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ class Misnamed(Shop):
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("made", "message"),
     [
         (lambda: [Shop(), Shop()], "two projections called shop"),
         (lambda: [Misnamed()], "cannot name a projection"),
@@ -175,7 +175,7 @@ class Misnamed(Shop):
     ids=["twice", "no name"],
 )
 def test_projections_that_cannot_be_told_apart_are_refused(
-    made: Callable[[], Sequence[Projection]], told: str
+    made: Callable[[], Sequence[Projection]], message: str
 ) -> None:
-    with pytest.raises(WrongProjection, match=told):
+    with pytest.raises(WrongProjection, match=message):
         all_projections(made(), ())

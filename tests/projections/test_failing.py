@@ -28,7 +28,7 @@ from tests.projections.running import (
     until,
 )
 
-PATIENT = FailureLimits(attempt_count_max=5, pause_s_min=600.0, pause_s_max=600.0)
+LONG_PAUSES = FailureLimits(attempt_count_max=5, pause_s_min=600.0, pause_s_max=600.0)
 """A test in which there is a pause does not end."""
 
 
@@ -76,7 +76,9 @@ async def test_data_that_the_database_refuses_is_put_aside_at_once(
     events = sales([1, 2, 666])
     await log.append(events)
 
-    async with running(run_of(store, log, DividingShop(PoisonPolicy.QUARANTINE), failures=PATIENT)):
+    async with running(
+        run_of(store, log, DividingShop(PoisonPolicy.QUARANTINE), failures=LONG_PAUSES)
+    ):
         await until(store, 3)
 
     (aside,) = (await PostgresControl(store).quarantine(SHOP, Position(0), 10)).events
@@ -91,7 +93,7 @@ async def test_what_fails_alike_twice_stops_without_a_pause(
     shop = Shop()
     shop.poison = {666}
 
-    async with running(run_of(store, log, shop, failures=PATIENT)):
+    async with running(run_of(store, log, shop, failures=LONG_PAUSES)):
         stopped = await until(store, 1)
 
     assert stopped.active.stop is not None
@@ -108,11 +110,11 @@ async def test_what_is_of_the_world_outside_is_tried_as_often_as_it_may(
     shop = FailingShop(*[ConnectionRefusedError("the mail server")] * 5)
 
     async with running(run_of(store, log, shop, failures=limits)):
-        found = await until(store, 2)
+        status = await until(store, 2)
 
     # Once with the one before it.
     assert shop.attempt_count == 5
-    assert found.active.quarantined_count == 0
+    assert status.active.quarantined_count == 0
     assert await digest(store) == expected(events)
 
 
@@ -121,7 +123,9 @@ async def test_what_is_tried_again_later_keeps_no_place_from_others(
 ) -> None:
     await log.append(sales([1, 666]))
     turns = Turns(1)
-    failing = run_of(store, log, FailingShop(*[OSError("away")] * 9), failures=PATIENT, turns=turns)
+    failing = run_of(
+        store, log, FailingShop(*[OSError("away")] * 9), failures=LONG_PAUSES, turns=turns
+    )
 
     async with running(failing):
         await until_problem(store)
@@ -143,10 +147,10 @@ async def test_much_that_fails_keeps_no_place_from_others(
         async with running(run_of(store, log, OtherShop(), turns=turns)):
             await until(store, 50, ProjectionKey(TENANT, "other"))
             then = await state(store)
-        found = await until(store, 50)
+        status = await until(store, 50)
 
     assert then.active.checkpoint.position < 50
-    assert found.active.quarantined_count == 50
+    assert status.active.quarantined_count == 50
 
 
 async def test_one_that_the_database_is_too_busy_for_stays_aside_and_holds_up_nothing(
@@ -177,9 +181,9 @@ async def test_an_error_of_a_projection_is_not_taken_for_one_of_the_database(
     await log.append(sales([666]))
 
     async with running(run_of(store, log, FailingShop(error, error))):
-        found = await until(store, 1)
+        status = await until(store, 1)
 
-    assert found.active.quarantined_count == 1
+    assert status.active.quarantined_count == 1
 
 
 async def until_problem(store: PostgresProjectionStore) -> None:

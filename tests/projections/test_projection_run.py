@@ -133,10 +133,10 @@ async def test_puts_the_rest_of_a_stream_aside_behind_an_event_that_it_cannot_ap
     shop.poison = {666}
 
     async with running(run_of(store, log, shop)):
-        found = await until(store, 9)
+        status = await until(store, 9)
 
-    assert found.active.stop is None
-    assert found.active.quarantined_count == 2
+    assert status.active.stop is None
+    assert status.active.quarantined_count == 2
     others = [event for event in events if event.stream != "till-1"]
     assert await digest(store) == expected(others)
 

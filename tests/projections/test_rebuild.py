@@ -137,8 +137,8 @@ async def test_a_replaced_log_is_projected_anew(
     await _project_another_log(store, log, events)
 
     async with running(run_of(store, log, Shop())), asyncio.timeout(60):
-        while (found := await state(store)).active.checkpoint.generation == 1:
-            assert found.rebuild_cause in (None, RebuildCause.LOG_REPLACED)
+        while (status := await state(store)).active.checkpoint.generation == 1:
+            assert status.rebuild_cause in (None, RebuildCause.LOG_REPLACED)
             await asyncio.sleep(0.02)
 
     assert await digest(store) == expected(events)
@@ -152,11 +152,11 @@ async def test_a_replaced_log_stops_it_by_policy(
     shop.replaced_policy = ReplacedPolicy.STOP
 
     async with running(run_of(store, log, shop)):
-        found = await until(store, 10**6)
+        status = await until(store, 10**6)
 
-    assert found.active.stop is not None
-    assert found.active.stop.cause is StopCause.LOG_REPLACED
-    assert found.building is None
+    assert status.active.stop is not None
+    assert status.active.stop.cause is StopCause.LOG_REPLACED
+    assert status.building is None
 
 
 async def _project_another_log(

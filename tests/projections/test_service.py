@@ -39,9 +39,9 @@ async def until(
     """The projection once its fields are so."""
     async with asyncio.timeout(30):
         while True:
-            found = await get(projections, name)
-            if all(getattr(found, field) == value for field, value in fields.items()):
-                return found
+            status = await get(projections, name)
+            if all(getattr(status, field) == value for field, value in fields.items()):
+                return status
             await asyncio.sleep(0.01)
 
 
@@ -81,11 +81,15 @@ async def test_all_projections_tell_where_they_are(
 
     answer = await projections.ListProjections(pb.ListProjectionsRequest())
 
-    told = {one.projection: one for one in answer.projections}
-    assert {"event_types", "shop"} <= told.keys()
-    assert told["shop"].state == pb.Projection.STATE_RUNNING
-    assert (told["shop"].position, told["shop"].head, told["shop"].lag_events) == (4, 4, 0)
-    assert (told["shop"].event_count, told["event_types"].event_count) == (3, 4)
+    status_of = {one.projection: one for one in answer.projections}
+    assert {"event_types", "shop"} <= status_of.keys()
+    assert status_of["shop"].state == pb.Projection.STATE_RUNNING
+    assert (status_of["shop"].position, status_of["shop"].head, status_of["shop"].lag_events) == (
+        4,
+        4,
+        0,
+    )
+    assert (status_of["shop"].event_count, status_of["event_types"].event_count) == (3, 4)
 
 
 async def test_a_paused_projection_stands_still_until_it_is_resumed(

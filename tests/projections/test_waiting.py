@@ -122,10 +122,10 @@ async def test_one_look_is_at_the_projections_of_several_tenants(
     for fence, key in enumerate(begun, start=1):
         await store.begin(key, "1", fence)
 
-    found = await PostgresControl(store).states_of([*begun, shop_of("third")])
+    state_of = await PostgresControl(store).states_of([*begun, shop_of("third")])
 
-    assert {key: state.active.checkpoint.fence for key, state in found.items()} == {
+    assert {key: state.active.checkpoint.fence for key, state in state_of.items()} == {
         begun[0]: 1,
         begun[1]: 2,
     }
-    assert found[begun[0]].active.checkpoint.position == NO_POSITION
+    assert state_of[begun[0]].active.checkpoint.position == NO_POSITION

@@ -17,7 +17,7 @@ from release.expressions import is_allowed, spelled
 from release.product import VERSION, needed
 
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
-SAYS_THE_VERSION = {
+VERSION_PATTERNS = {
     "deploy/Containerfile": r"-t girih:(\S+) ",
     "deploy/compose.yaml": r"girih:([\d.]+)\}",
     "deploy/helm/girih/Chart.yaml": r'(?:^version: |^appVersion: ")([\d.]+)',
@@ -124,12 +124,12 @@ def test_the_notes_of_a_version_are_its_section() -> None:
         notes.notes(changelog, "0.3.0")
 
 
-@pytest.mark.parametrize("name", SAYS_THE_VERSION)
+@pytest.mark.parametrize("name", VERSION_PATTERNS)
 def test_what_names_the_version_names_this_one(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
 
-    told = re.findall(SAYS_THE_VERSION[name], text, re.MULTILINE | re.DOTALL)
-    assert set(told) == {VERSION}
+    versions = re.findall(VERSION_PATTERNS[name], text, re.MULTILINE | re.DOTALL)
+    assert set(versions) == {VERSION}
 
 
 Known = Mapping[str, list[list[str]]]

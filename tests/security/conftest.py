@@ -175,7 +175,7 @@ def upload_document(client: httpx.Client, document: str, mark: str) -> None:
         "uploaded_by": "",
     }
     element = {"id": mark, "kind": "reference", "target": mark}
-    said = {
+    payloads = {
         f"document-{document}": ("document-uploaded", {"original": original}),
         f"extraction-{document}": (
             "element-extracted",
@@ -183,8 +183,8 @@ def upload_document(client: httpx.Client, document: str, mark: str) -> None:
         ),
     }
     events = [
-        {"stream": stream, "type": event_type, "json": said}
-        for stream, (event_type, said) in said.items()
+        {"stream": stream, "type": event_type, "json": payloads}
+        for stream, (event_type, payloads) in payloads.items()
     ]
     _post(client, "/v1/events:append", {"events": events})
 

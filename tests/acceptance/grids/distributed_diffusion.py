@@ -141,8 +141,8 @@ class Proof:
         chain = Chain.of(self.chain.steps, fit_of(before, (False, False, False)))
         behind, _ = await asyncio.to_thread(chain.apply, before, _GO)
         expected = behind[box.inside(window)]
-        found = [await self._read(lattice_id, at % self.side) for at in planes[self.steps :][:4]]
-        return np.stack(found).tobytes() == expected.tobytes()
+        actual = [await self._read(lattice_id, at % self.side) for at in planes[self.steps :][:4]]
+        return np.stack(actual).tobytes() == expected.tobytes()
 
     async def _read(self, lattice_id: str, plane: int) -> np.ndarray:
         request = fields_pb2.ReadFieldRequest(
@@ -184,11 +184,11 @@ class Workers:
 
 def _children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task")
-    found = []
+    pids = []
     for task in tasks.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            found += [int(each) for each in (task / "children").read_text().split()]
-    return found
+            pids += [int(each) for each in (task / "children").read_text().split()]
+    return pids
 
 
 def _pieces(array: np.ndarray) -> Iterator[bytes]:

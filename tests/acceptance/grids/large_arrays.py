@@ -111,14 +111,14 @@ async def prove_path(service: Service, shape: tuple[int, ...], folder: Path, see
     uploaded_s = time.perf_counter() - began_s
     began_s = time.perf_counter()
     path = await service.path(lattice.lattice_id, shape)
-    found_s = time.perf_counter() - began_s
+    search_s = time.perf_counter() - began_s
     png = await service.picture(lattice.lattice_id, path, len(shape))
     name = "x".join(map(str, shape))
     await asyncio.to_thread((folder / f"{name}.png").write_bytes, png)
     is_well = _is_a_path(blocked, path) and png.startswith(_PNG)
     print(
         f"{name}: {blocked.nbytes / _MIB:,.0f} MiB up in {uploaded_s:.1f} s, a path of"
-        f" {path.steps:,} steps in {found_s * 1e3:,.0f} ms, a picture of {len(png):,} bytes,"
+        f" {path.steps:,} steps in {search_s * 1e3:,.0f} ms, a picture of {len(png):,} bytes,"
         f" {peak_bytes(service.process.pid) / _MIB:,.0f} MiB at most:"
         f" {'holds' if is_well else 'MISSED'}",
         flush=True,

@@ -65,15 +65,15 @@ class Load:
 
 async def broken(log: EventStoreClient, load: Load) -> Counter[str]:
     """What the log does not hold of what was acknowledged, and where it is not dense."""
-    found: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
     positions: dict[str, int] = {}
     last = 0
     async for event in log.read():
-        found["positions that are not dense"] += event.position != last + 1
-        found["events stored twice"] += event.id in positions
+        faults["positions that are not dense"] += event.position != last + 1
+        faults["events stored twice"] += event.id in positions
         positions[event.id] = last = event.position
     for event_id, position in load.acknowledged.items():
         at = positions.get(event_id)
-        found["acknowledged events lost"] += at is None
-        found["acknowledged events elsewhere"] += at is not None and at != position
-    return +found
+        faults["acknowledged events lost"] += at is None
+        faults["acknowledged events elsewhere"] += at is not None and at != position
+    return +faults

@@ -178,12 +178,12 @@ class Cluster:
 @contextmanager
 def running_cluster(folder: Path) -> Iterator[Cluster]:
     """A cluster whose standby is synchronous. Raises NotInstalled."""
-    found = shutil.which("patroni", path=os.environ.get("PATRONI_BINDIR"))
-    found = found or shutil.which("patroni")
-    if found is None:
+    executable = shutil.which("patroni", path=os.environ.get("PATRONI_BINDIR"))
+    executable = executable or shutil.which("patroni")
+    if executable is None:
         message = 'pip install "patroni[raft,psycopg3]" "psycopg[binary]", or set PATRONI_BINDIR'
         raise NotInstalled(message)
-    cluster = Cluster(folder, Path(found).parent)
+    cluster = Cluster(folder, Path(executable).parent)
     try:
         for number in (_VOTER, 0, 1):
             cluster.start(number)

@@ -101,10 +101,10 @@ async def _compare(recovered: Recovered, folder: Path, then: Seen, outcome: Outc
                 same = getattr(now, name) == getattr(then, name)
                 outcome.broken[f"as of the moment there is another {name}"] += not same
             outcome.broken["the incarnation is the old one"] += now.incarnation == then.incarnation
-            outcome.broken["who read on was not told"] += not await _is_told(girih.log, then)
+            outcome.broken["who read on was not told"] += not await _is_refused(girih.log, then)
 
 
-async def _is_told(log: EventStoreClient, then: Seen) -> bool:
+async def _is_refused(log: EventStoreClient, then: Seen) -> bool:
     """Whether a reader is told whose checkpoint lies behind what was restored."""
     behind = then.head + 5
     try:

@@ -120,8 +120,8 @@ async def _call_rest(rest: Rest) -> None:
                     rest.answer.broken[f"{method} {path}: {error!r}"] += 1
                     continue
                 if not reply.is_success:
-                    told = f"{method} {path}: {reply.status_code} {reason_of(reply)}"
-                    rest.answer.broken[told] += 1
+                    fault = f"{method} {path}: {reply.status_code} {reason_of(reply)}"
+                    rest.answer.broken[fault] += 1
                 await asyncio.sleep(_PAUSE_S)
 
 

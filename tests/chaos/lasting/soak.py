@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncpg
 
 from tests.acceptance.resident import resident_mib
-from tests.chaos.trouble.asking import DEADLINE_S, Asker, Told
+from tests.chaos.trouble.asking import DEADLINE_S, Answers, Asker
 from tests.chaos.trouble.girih import POOL_SIZE, Girih, troubled_girih
 from tests.chaos.trouble.ground import Ground
 from tests.chaos.trouble.programs import new_key, running_programs
@@ -82,7 +82,7 @@ class Soak:
     pause_s: float = 0.0
     """Of each caller between two calls."""
     asked_count: int = 0
-    told: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
     trouble_ends_s: float = 0.0
     """Until then, by the monotonic clock, callers may be told of trouble."""
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -112,7 +112,7 @@ async def soak(minutes: float, ground: Ground) -> Outcome:
         run.outcome.figures |= {
             "calls by REST": run.asked_count,
             "events of programs acknowledged": len(programs.acknowledged),
-            "told meanwhile": ", ".join(f"{name} {n}" for name, n in run.told.most_common()),
+            "told meanwhile": ", ".join(f"{name} {n}" for name, n in run.reasons.most_common()),
         }
         _judge_memory(run)
         await _judge_descriptors(run, before)
@@ -163,13 +163,13 @@ async def _call(run: Soak, number: int) -> None:
             if run.is_over.is_set():
                 return
             began_s = time.monotonic()
-            told = Told([await run.asker.ask_once(http, call)])
-            run.asker.judge(told)
+            answers = Answers([await run.asker.ask_once(http, call)])
+            run.asker.judge(answers)
             run.asked_count += 1
-            run.told += told.reasons
-            run.outcome.broken += told.broken
-            if told.reasons and began_s > run.trouble_ends_s:
-                run.outcome.broken[f"told {dict(told.reasons)} without trouble"] += 1
+            run.reasons += answers.reasons
+            run.outcome.broken += answers.broken
+            if answers.reasons and began_s > run.trouble_ends_s:
+                run.outcome.broken[f"told {dict(answers.reasons)} without trouble"] += 1
             await asyncio.sleep(run.pause_s)
 
 

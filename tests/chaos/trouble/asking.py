@@ -80,7 +80,7 @@ class Answer:
 
 
 @dataclass
-class Told:
+class Answers:
     """The answers to many calls, counted."""
 
     answers: list[Answer] = field(default_factory=list)
@@ -128,11 +128,11 @@ class Asker:
         """Ask everything once without trouble, to know what is refused then, too."""
         asked = self.calls()
         for _ in range(_LOOKS):
-            told = await self.ask(asked)
-            self._at_rest |= {one.call.name: one.status for one in told.answers}
+            seen = await self.ask(asked)
+            self._at_rest |= {one.call.name: one.status for one in seen.answers}
             wrong = [
                 one
-                for one in told.answers
+                for one in seen.answers
                 if not (one.is_good or (one.call.is_refused_at_rest and one.status < TOO_MANY))
             ]
             # All at once may be too much for a machine that is busy with something else.
@@ -196,7 +196,7 @@ class Asker:
         """For `ask_once`."""
         return httpx.AsyncClient(base_url=self._url, limits=httpx.Limits(max_connections=AT_ONCE))
 
-    async def ask(self, calls: Sequence[Call]) -> Told:
+    async def ask(self, calls: Sequence[Call]) -> Answers:
         """Ask all of it, some at once. Never raises."""
         turns = asyncio.Semaphore(AT_ONCE)
         async with self.connected() as http:
@@ -205,19 +205,19 @@ class Asker:
                 async with turns:
                     return await self.ask_once(http, call)
 
-            return Told(list(await asyncio.gather(*(ask(call) for call in calls))))
+            return Answers(list(await asyncio.gather(*(ask(call) for call in calls))))
 
-    def judge(self, told: Told, *, retries: Iterable[str] = (RETRY_SAME,)) -> None:
-        """Count in `told` what those were told who are served otherwise, and in `told.broken` what
-        nobody may be told. `retries` are the ways on that an answer may name."""
+    def judge(self, answers: Answers, *, retries: Iterable[str] = (RETRY_SAME,)) -> None:
+        """Count in `answers` what those were told who are served otherwise, and in its `broken`
+        what nobody may be told. `retries` are the ways on that an answer may name."""
         allowed = frozenset(retries)
-        for one in told.answers:
+        for one in answers.answers:
             is_as_at_rest = one.is_good or one.status == self._at_rest.get(one.call.name)
-            told.reasons[one.reason or str(one.status)] += not is_as_at_rest
+            answers.reasons[one.reason or str(one.status)] += not is_as_at_rest
             wrong = self._wrong(one, allowed)
             if wrong:
-                told.broken[f"{one.call.name}: {wrong}"] += 1
-        told.reasons = +told.reasons
+                answers.broken[f"{one.call.name}: {wrong}"] += 1
+        answers.reasons = +answers.reasons
 
     def _wrong(self, one: Answer, retries: frozenset[str]) -> str:
         if one.took_s > DEADLINE_S + LATE_S:

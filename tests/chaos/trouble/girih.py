@@ -116,7 +116,7 @@ async def troubled_girih(
             DATABASE: await _hosts(stack, ground, to_socket(_socket(postgres.url)), database),
             EVENTS: await _hosts(stack, ground, to_port(events), events),
         }
-        lead_home(ground)
+        restore_names(ground)
         url = f"postgresql://{USER}@{_address(ground, DATABASE, database)}/postgres?sslmode=disable"
         target = f"dns:///{_address(ground, EVENTS, events)}"
         settings = {
@@ -149,7 +149,7 @@ def _address(ground: Ground, name: str, port: int) -> str:
     return f"{name if ground.names else HOSTS[0]}:{port}"
 
 
-def lead_home(ground: Ground) -> None:
+def restore_names(ground: Ground) -> None:
     """Have the names lead where they do at rest."""
     if ground.names:
         ground.names.say({DATABASE: HOSTS[:1], EVENTS: HOSTS[:1]})

@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 import httpx
 
-from tests.chaos.trouble.asking import Told
+from tests.chaos.trouble.asking import Answers
 from tests.chaos.trouble.certificates import encrypted_girih
 from tests.chaos.trouble.girih import (
     ENCRYPTED,
@@ -50,17 +50,17 @@ class Row:
     name: str
     asked_count: int = 0
     good_count: int = 0
-    told: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
     recovered_s: float = 0.0
     broken: Counter[str] = field(default_factory=Counter)
 
-    def add(self, told: Told) -> None:
-        self.asked_count += len(told.answers)
-        self.good_count += told.good_count
-        self.told += told.reasons
-        self.slowest_s = max(self.slowest_s, told.slowest_s)
-        self.broken += told.broken
+    def add(self, answers: Answers) -> None:
+        self.asked_count += len(answers.answers)
+        self.good_count += answers.good_count
+        self.reasons += answers.reasons
+        self.slowest_s = max(self.slowest_s, answers.slowest_s)
+        self.broken += answers.broken
 
 
 _KINDS: Mapping[str, Callable[[Ground], AbstractAsyncContextManager[Girih]]] = {
@@ -78,11 +78,11 @@ async def prove_troubles(names: Sequence[str], ground: Ground) -> list[Row]:
         those = [name for name in chosen if TROUBLES[name].of == kind]
         if those:
             async with begin(ground) as girih:
-                rows += [await _told(girih, name) for name in those]
+                rows += [await _row_of(girih, name) for name in those]
     return rows
 
 
-async def _told(girih: Girih, name: str) -> Row:
+async def _row_of(girih: Girih, name: str) -> Row:
     """Bring it, if that can be done here, and print its line."""
     if problem := girih.ground.problems.get(TROUBLES[name].needs):
         print(f"{name:20} left out: {problem}", flush=True)
@@ -105,7 +105,7 @@ HEADER = f"{'trouble':20} {'asked':>6} {'served':>6} {'slowest':>8} {'well after
 
 def line_of(row: Row) -> str:
     """For the table below `HEADER`, with what was broken below it."""
-    most = ", ".join(f"{name} {count}" for name, count in row.told.most_common(4))
+    most = ", ".join(f"{name} {count}" for name, count in row.reasons.most_common(4))
     line = (
         f"{row.name:20} {row.asked_count:>6} {row.good_count:>6} {row.slowest_s:>6.1f} s"
         f" {row.recovered_s:>8.1f} s  {most}"
@@ -137,8 +137,8 @@ async def bring(girih: Girih, name: str, trouble: Trouble) -> Row:
     row.broken += lives.broken
     if girih.pids != pids or not girih.are_running:
         row.broken["a process has ended"] += 1
-    if trouble.told and not trouble.told & row.told.keys():
-        row.broken[f"nobody was told one of {', '.join(sorted(trouble.told))}"] += 1
+    if trouble.reasons and not trouble.reasons & row.reasons.keys():
+        row.broken[f"nobody was told one of {', '.join(sorted(trouble.reasons))}"] += 1
     return row
 
 
@@ -154,11 +154,11 @@ async def _suffer(
             await asyncio.sleep(ends_s - time.monotonic())
             return
         while True:
-            told = await girih.asker.ask(girih.asker.calls())
-            girih.asker.judge(told, retries=trouble.retries)
-            row.add(told)
+            answers = await girih.asker.ask(girih.asker.calls())
+            girih.asker.judge(answers, retries=trouble.retries)
+            row.add(answers)
             if trouble.is_unnoticed:
-                row.broken += _noticed(told.reasons, "told")
+                row.broken += _noticed(answers.reasons, "told")
             if trouble.is_lived_with:
                 await _live_with(girih, row, programs)
             if time.monotonic() > ends_s:
@@ -188,16 +188,18 @@ async def until_well(girih: Girih, *, renew: bool = False) -> Counter[str]:
     ends_s = time.monotonic() + RECOVERY_S_MAX
     while True:
         is_ready = await asyncio.to_thread(is_http_ready, girih.system.url)
-        told = await girih.asker.ask(girih.asker.main_calls())
+        answers = await girih.asker.ask(girih.asker.main_calls())
         bad = [
-            f"{one.call.name} {one.status} {one.reason}" for one in told.answers if not one.is_good
+            f"{one.call.name} {one.status} {one.reason}"
+            for one in answers.answers
+            if not one.is_good
         ]
         bad += [] if is_ready else ["it is not ready"]
         if not bad:
             return Counter()
         if time.monotonic() > ends_s:
             return Counter({f"not well after {RECOVERY_S_MAX:g} s: {'; '.join(bad)}": 1})
-        if renew and any(one.status == HTTPStatus.UNAUTHORIZED for one in told.answers):
+        if renew and any(one.status == HTTPStatus.UNAUTHORIZED for one in answers.answers):
             with suppress(httpx.HTTPError):
                 await girih.asker.log_in()
         await asyncio.sleep(0.2)

@@ -24,7 +24,7 @@ from tests.chaos.trouble.girih import (
     PROCESS,
     SEVERAL_GATEWAYS,
     Girih,
-    lead_home,
+    restore_names,
 )
 from tests.processes import ROOT
 
@@ -48,7 +48,7 @@ class Trouble:
 
     what: str
     begin: Callable[[Girih], AbstractAsyncContextManager[None]]
-    told: frozenset[str]
+    reasons: frozenset[str]
     """Reasons of which somebody must be told one, or there was no trouble."""
     silent: frozenset[str] = frozenset()
     """Processes that cannot say that they are alive."""
@@ -292,7 +292,7 @@ async def _names_moved(girih: Girih) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        lead_home(girih.ground)
+        restore_names(girih.ground)
         _lead(girih, to_second=False)
 
 
@@ -313,7 +313,7 @@ async def _names_away(girih: Girih) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        lead_home(girih.ground)
+        restore_names(girih.ground)
 
 
 @asynccontextmanager

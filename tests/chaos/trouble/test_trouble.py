@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 import pytest
 
-from tests.chaos.trouble.asking import DEADLINE_S, LATE_S, Answer, Asker, Call, Told
+from tests.chaos.trouble.asking import DEADLINE_S, LATE_S, Answer, Answers, Asker, Call
 from tests.chaos.trouble.girih import behind_proxy
 from tests.chaos.trouble.proxy import Proxy, Pump, to_port
 from tests.processes import free_port
@@ -38,11 +38,11 @@ TENANT = Tenant("t", "u", "access", "refresh", Owned({}))
 def test_the_proof_sees_what_nobody_may_be_told(
     status: int, reason: str, took_s: float, is_broken: bool
 ) -> None:
-    told = Told([Answer(APPEND, status, reason, took_s)])
+    answers = Answers([Answer(APPEND, status, reason, took_s)])
 
-    Asker("http://127.0.0.1:1", TENANT).judge(told)
+    Asker("http://127.0.0.1:1", TENANT).judge(answers)
 
-    assert bool(told.broken) == is_broken
+    assert bool(answers.broken) == is_broken
 
 
 @pytest.fixture

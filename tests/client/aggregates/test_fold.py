@@ -67,8 +67,8 @@ def test_no_event_is_passed_over_that_is_not_understood(event: RecordedEvent, pr
     with pytest.raises(HistoryUnusable, match=problem) as caught:
         FOLD(Permit(), [event])
 
-    told = (caught.value.stream, caught.value.revision, caught.value.type)
-    assert told == ("permit-1", 7, event.type)
+    named = (caught.value.stream, caught.value.revision, caught.value.type)
+    assert named == ("permit-1", 7, event.type)
 
 
 def test_what_is_ignored_or_redacted_is_handled_when_the_fold_says_so() -> None:

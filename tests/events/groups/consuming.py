@@ -49,8 +49,8 @@ class Consumer:
         """So many more deliveries."""
         while len(self.deliveries) < count:
             assert await self.take() is not None
-        found, self.deliveries = self.deliveries[:count], self.deliveries[count:]
-        return found
+        taken, self.deliveries = self.deliveries[:count], self.deliveries[count:]
+        return taken
 
     async def until_settled(self, *positions: int) -> None:
         while not set(positions) <= set(self.settled):

@@ -398,7 +398,7 @@ async def test_events_that_are_gone_are_passed_over_also_when_they_were_held(
         await consumer.until_settled(1, 2)
         await events.DeleteStream(keeping_pb2.DeleteStreamRequest(stream="a"))
         await events.Append(append_of("a"))
-        found = await consumer.events(2)
+        delivered = await consumer.events(2)
 
-    assert {one.event.event.stream for one in found} == {"$streams", "a"}
-    assert 1 not in {one.event.position for one in found}
+    assert {one.event.event.stream for one in delivered} == {"$streams", "a"}
+    assert 1 not in {one.event.position for one in delivered}

@@ -36,13 +36,13 @@ def positions(deliveries: "list[pb.Delivery] | tuple[pb.Delivery, ...]") -> list
 
 async def handled(consumer: Consumer, count: int) -> list[int]:
     """Positions of so many more events, each acknowledged as it comes."""
-    found = []
+    positions_handled = []
     for _ in range(count):
         [one] = await consumer.events(1)
-        found.append(one.event.position)
+        positions_handled.append(one.event.position)
         await consumer.acknowledge(one)
-    await consumer.until_settled(*found)
-    return found
+    await consumer.until_settled(*positions_handled)
+    return positions_handled
 
 
 async def test_what_is_there_and_what_comes_is_delivered_once_and_in_order(
@@ -193,9 +193,9 @@ async def test_a_parked_event_holds_back_its_stream_or_lets_it_pass(
         await consumer.until_settled(3)
         await events.Append(append_of("b"))
         count = 2 if parking == pb.PARKING_POLICY_PASS else 1
-        found = await consumer.events(count)
+        deliveries = await consumer.events(count)
 
-    assert sorted(positions(list(found))) == ([2, 4] if count == 2 else [4])
+    assert sorted(positions(list(deliveries))) == ([2, 4] if count == 2 else [4])
 
 
 async def test_lanes_are_shared_and_go_to_others_when_a_consumer_comes_or_goes(
@@ -439,6 +439,6 @@ async def test_events_of_one_tag_come_in_order_whatever_their_streams(
         event.tags.append("order:1")
     await events.Append(request)
     async with consuming(groups) as consumer:
-        found = await handled(consumer, 4)
+        order = await handled(consumer, 4)
 
-    assert found == [1, 2, 3, 4]
+    assert order == [1, 2, 3, 4]

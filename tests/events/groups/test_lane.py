@@ -43,10 +43,10 @@ def labels(key: Key) -> Labels:
 
 def delivered(lane: Lane) -> list[int]:
     """All that can be delivered now."""
-    found: list[int] = []
+    order: list[int] = []
     while (entry := lane.deliver()) is not None:
-        found.append(entry.position)
-    return found
+        order.append(entry.position)
+    return order
 
 
 def write(lane: Lane) -> LaneChange:

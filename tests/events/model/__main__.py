@@ -25,7 +25,7 @@ from tests.events.model.faults import FAULTS
 
 SEQUENCES = 10_000
 SEQUENCES_WITH_FAULT = 500
-_TOLD_EVERY = 500
+_PRINTED_EVERY = 500
 
 
 def main() -> int:
@@ -50,14 +50,14 @@ def _difference(sequences: int, fault: str, seed: int) -> Exception | None:
         with EmbeddedPostgres(folder / "data", options=FAST) as postgres:
             authority = Authority.create(folder / "keys")
             try:
-                check(postgres, authority, sequences, fault=fault, chosen=seed, begun=_tell)
+                check(postgres, authority, sequences, fault=fault, chosen=seed, begun=_print_count)
             except Exception as difference:  # noqa: BLE001 - whatever differs is the answer
                 return difference
     return None
 
 
-def _tell(count: int) -> None:
-    if count % _TOLD_EVERY == 0:
+def _print_count(count: int) -> None:
+    if count % _PRINTED_EVERY == 0:
         print(f"sequences begun{count:>18,}", flush=True)
 
 

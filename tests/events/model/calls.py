@@ -24,12 +24,12 @@ from tests.events.model.values import (
     Query,
     Refused,
     Retention,
-    Said,
     Shown,
     Span,
     State,
     Traced,
     Violation,
+    Written,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceAsyncStub
 
 Metadata = list[tuple[str, str]]
-Told = tuple[int, int]
+Signal = tuple[int, int]
 """How many events had come when a position was told."""
 
 
@@ -47,7 +47,7 @@ class Read:
     """What a call of `Read` answered."""
 
     events: list[Shown]
-    signals: list[Told]
+    signals: list[Signal]
     recorded_us: dict[int, int]
     gone_at: dict[int, tuple[int, str]]
     """By position: when it was said that an event is gone, and by whom."""
@@ -65,7 +65,7 @@ class Replica:
 async def append(
     replica: Replica,
     metadata: Metadata,
-    events: Sequence[Said],
+    events: Sequence[Written],
     preconditions: Sequence[Precondition],
 ) -> tuple[list[Placed], list[int]]:
     """The placements, and when each was recorded. Raises `Refused`."""
@@ -151,10 +151,10 @@ async def load(
     events = [shown(recorded) for response in responses for recorded in response.events]
     if not responses[0].HasField("snapshot"):
         return None, False, events
-    found = responses[0].snapshot
-    binary = found.binary if found.HasField("binary") else None
-    state = State(found.revision, found.schema_version, found.json, binary)
-    return state, found.is_older, events
+    snapshot = responses[0].snapshot
+    binary = snapshot.binary if snapshot.HasField("binary") else None
+    state = State(snapshot.revision, snapshot.schema_version, snapshot.json, binary)
+    return state, snapshot.is_older, events
 
 
 async def trace(
@@ -206,20 +206,20 @@ def _violations(remote: RemoteError) -> list[Violation]:
     ]
 
 
-def event_message(said: Said) -> pb.Event:
+def event_message(written: Written) -> pb.Event:
     event = pb.Event(
-        id=said.id,
-        stream=said.stream,
-        type=said.type,
-        schema_version=said.version,
-        content_type=said.content_type,
-        metadata=dict(said.metadata),
-        tags=said.tags,
+        id=written.id,
+        stream=written.stream,
+        type=written.type,
+        schema_version=written.version,
+        content_type=written.content_type,
+        metadata=dict(written.metadata),
+        tags=written.tags,
     )
-    if said.json:
-        event.json = said.json
-    elif said.binary is not None:
-        event.binary = said.binary
+    if written.json:
+        event.json = written.json
+    elif written.binary is not None:
+        event.binary = written.binary
     return event
 
 
@@ -232,7 +232,7 @@ def shown(recorded: pb.RecordedEvent) -> Shown:
     if recorded.HasField("gone"):
         reason = keeping_pb2.GoneReason.Name(recorded.gone.reason)
         gone = Gone(reason.removeprefix("GONE_REASON_"), recorded.gone.position)
-    said = Said(
+    written = Written(
         event.id,
         event.stream,
         event.type,
@@ -246,7 +246,7 @@ def shown(recorded: pb.RecordedEvent) -> Shown:
     return Shown(
         recorded.position,
         recorded.revision,
-        said,
+        written,
         recorded.context.correlation_id,
         recorded.context.causation_id,
         gone,
@@ -257,7 +257,7 @@ def shown(recorded: pb.RecordedEvent) -> Shown:
 
 def described(stream: pb.Stream | pb.GetStreamResponse) -> Described:
     ending = keeping_pb2.StreamEnding.Name(stream.ending).removeprefix("STREAM_ENDING_")
-    found = Described(
+    description = Described(
         stream.stream,
         stream.last_revision,
         stream.first_position,
@@ -269,9 +269,9 @@ def described(stream: pb.Stream | pb.GetStreamResponse) -> Described:
         _us(stream.updated_at),
     )
     if isinstance(stream, pb.Stream):
-        return found
+        return description
     return replace(
-        found,
+        description,
         metadata=stream.metadata,
         metadata_version=stream.metadata_version,
         retention=_retention(stream.retention) if stream.HasField("retention") else None,

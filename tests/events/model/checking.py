@@ -18,7 +18,7 @@ LEFT_MAX = 0.02
 """Of sequences that a slow machine broke off: more of them prove nothing."""
 
 
-class _Found(BaseException):
+class _Difference(BaseException):
     """Something differs. Nothing of hypothesis catches it, and tries the same once more."""
 
 
@@ -72,12 +72,12 @@ def _run(machine: type[RuleBasedStateMachine], asked: settings, *, is_made_small
             differences.append(difference)
             if is_made_smaller:
                 raise
-            raise _Found from difference
+            raise _Difference from difference
 
     run.hypothesis.inner_test = observed
     try:
         run()
-    except _Found:
+    except _Difference:
         raise differences[0] from None
     except Flaky as flaky:
         if differences:

@@ -23,8 +23,8 @@ from tests.events.model.values import (
     Precondition,
     Query,
     Refused,
-    Said,
     Span,
+    Written,
 )
 
 SLOW: Final = {"DATABASE_UNAVAILABLE", "DATABASE_BUSY", "SCHEMA_CHECK_TOO_LONG", "SCHEMAS_BUSY"}
@@ -47,18 +47,18 @@ class Comparison(RuleBasedStateMachine):
         self.saved = set[str]()
         """Streams of which a snapshot was saved."""
 
-    def _new(self, stream: str, kind: str, tags: tuple[str, ...], payload: int) -> Said:
-        return Said(self._next_id(), stream, kind, tags=tags, **PAYLOADS[payload])
+    def _new(self, stream: str, kind: str, tags: tuple[str, ...], payload: int) -> Written:
+        return Written(self._next_id(), stream, kind, tags=tags, **PAYLOADS[payload])
 
     def _next_id(self) -> str:
         self.id_count += 1
         return str(UUID(int=self.id_count))
 
-    def _repeating(self, events: list[Said], repeat: str, which: int) -> list[Said]:
+    def _repeating(self, events: list[Written], repeat: str, which: int) -> list[Written]:
         """The same with an event that is there, or with its id, in place of the first."""
         if repeat == "new":
             return events
-        there = self.log.events[which % self.log.head].said
+        there = self.log.events[which % self.log.head].written
         if repeat == "other" or there.stream.startswith("$"):
             return [replace(events[0], id=there.id), *events[1:]]
         return [there, *events[1:]]
@@ -67,7 +67,7 @@ class Comparison(RuleBasedStateMachine):
         """The id of an event, of none, or none at all."""
         if which % 3 == 0:
             return ""
-        return self.log.events[which % self.log.head].said.id if which % 3 == 1 else "elsewhere"
+        return self.log.events[which % self.log.head].written.id if which % 3 == 1 else "elsewhere"
 
     def _wanted(
         self, kind: str, stream: str, off: int, asked: tuple[Query, ...], after: int | None
@@ -81,11 +81,11 @@ class Comparison(RuleBasedStateMachine):
     def _right_or_wrong(self, expected: str | None, right: int) -> int | None:
         return None if expected is None else right + (expected == "wrong")
 
-    def _rule_said(self, kind: str, stream: str, repeat: str) -> Said:
+    def _rule_event(self, kind: str, stream: str, repeat: str) -> Written:
         """An event of `$streams` with an id of its own, or with that of the last of its kind."""
-        there = [event.said for event in self.log.of("$streams") if event.said.type == kind]
+        there = [event.written for event in self.log.of("$streams") if event.written.type == kind]
         if repeat == "new" or not there:
-            return Said(self._next_id(), "$streams", kind, tags=(stream,))
+            return Written(self._next_id(), "$streams", kind, tags=(stream,))
         return replace(there[-1], tags=(stream,))
 
     def _carrying(self, call: str, cause: str = "") -> calls.Metadata:
@@ -95,7 +95,7 @@ class Comparison(RuleBasedStateMachine):
     def _append(
         self,
         at: int,
-        events: Sequence[Said],
+        events: Sequence[Written],
         wanted: Sequence[Precondition],
         call: str,
         cause: str,
@@ -103,40 +103,40 @@ class Comparison(RuleBasedStateMachine):
         if len({event.id for event in events}) < len(events):
             return
         called = calls.append(self.service.each[at], self._carrying(call, cause), events, wanted)
-        found = self._outcome(called)
+        actual = self._outcome(called)
         expected = self._expected(lambda: self.log.append(events, wanted, call, cause))
-        if isinstance(found, Refused):
-            assert found == expected, (found, expected)
+        if isinstance(actual, Refused):
+            assert actual == expected, (actual, expected)
             return
-        placed, times = found
+        placed, times = actual
         assert placed == expected, (placed, expected)
         for one, time_us in zip(placed, times, strict=True):
             older_us = self.log.events[one.position - 1].older_s * 1_000_000
             self._learn_time(one.position, time_us + older_us)
 
     async def _appending(
-        self, at: int, events: Sequence[Said], wanted: Sequence[Precondition]
+        self, at: int, events: Sequence[Written], wanted: Sequence[Precondition]
     ) -> list[Placed]:
         replica, metadata = self.service.each[at], self._carrying("call-1")
         return (await calls.append(replica, metadata, events, wanted))[0]
 
     async def _ending(
-        self, at: int, said: Said, stream: str, revision: int | None, *, is_tombstone: bool
+        self, at: int, written: Written, stream: str, revision: int | None, *, is_tombstone: bool
     ) -> int:
         """The position of the event that says it, once the stream is deleted, or closed."""
         events = self.service.each[at].events
-        metadata = self._carrying(said.type)
+        metadata = self._carrying(written.type)
         call = (
             events.TombstoneStream(
                 keeping_pb2.TombstoneStreamRequest(
-                    stream=stream, expected_revision=revision, id=said.id
+                    stream=stream, expected_revision=revision, id=written.id
                 ),
                 metadata=metadata,
             )
             if is_tombstone
             else events.DeleteStream(
                 keeping_pb2.DeleteStreamRequest(
-                    stream=stream, expected_revision=revision, id=said.id
+                    stream=stream, expected_revision=revision, id=written.id
                 ),
                 metadata=metadata,
             )
@@ -149,28 +149,28 @@ class Comparison(RuleBasedStateMachine):
         expected: tuple[Callable[[oracle.Log], Any], Callable[[oracle.Log], Any]],
     ) -> None:
         """Make two calls at once: what they are answered is so whichever came first."""
-        found = self._answer(_gathered(*both))
+        actual = self._answer(_gathered(*both))
         possible = []
         for order in ((0, 1), (1, 0)):
             log, outcomes = deepcopy(self.log), [None, None]
             for index in order:
                 outcomes[index] = self._expected(partial(expected[index], log))
-            if found == outcomes:
+            if actual == outcomes:
                 self.log = log
                 self._learn_all()
                 return
             possible.append(outcomes)
-        raise AssertionError(found, possible)
+        raise AssertionError(actual, possible)
 
     def _rule(self, call: Any, ruled: Callable[[], int]) -> None:
-        before, found = self.log.head, self._outcome(call)
+        before, actual = self.log.head, self._outcome(call)
         expected = self._expected(ruled)
-        if isinstance(found, Refused) or isinstance(expected, Refused):
-            assert found == expected, (found, expected)
+        if isinstance(actual, Refused) or isinstance(expected, Refused):
+            assert actual == expected, (actual, expected)
             return
-        position = found
-        if not isinstance(found, int):
-            position = found.version if hasattr(found, "version") else found.position
+        position = actual
+        if not isinstance(actual, int):
+            position = actual.version if hasattr(actual, "version") else actual.position
         assert position == expected, (position, expected)
         if self.log.head > before:
             self._learn_all()
@@ -178,12 +178,12 @@ class Comparison(RuleBasedStateMachine):
     def _register(
         self, call: Any, registered: Callable[[], int], answer: Callable[[Any], int]
     ) -> None:
-        before, found = self.log.head, self._outcome(call)
+        before, actual = self.log.head, self._outcome(call)
         expected = self._expected(registered)
-        if isinstance(found, Refused) or isinstance(expected, Refused):
-            assert found == expected, (found, expected)
+        if isinstance(actual, Refused) or isinstance(expected, Refused):
+            assert actual == expected, (actual, expected)
             return
-        assert answer(found) == expected
+        assert answer(actual) == expected
         self._learn_registration(before)
 
     def _learn_registration(self, before: int) -> None:
@@ -191,7 +191,7 @@ class Comparison(RuleBasedStateMachine):
         span = Span(stream="$schemas", from_position=before + 1)
         read = self._answer(calls.read(self.service.each[1], self.metadata, span, progress=False))
         (event,) = read.events
-        self.log.add_registration(event.said)
+        self.log.add_registration(event.written)
         assert event.position == self.log.head
         assert event.correlation_id == "registered"
         self.log.events[-1].correlation_id = "registered"
@@ -214,17 +214,17 @@ class Comparison(RuleBasedStateMachine):
         call = calls.read(self.service.each[at], self.metadata, span, progress=progress)
         self._compare(span, self._answer(call), self.log.read(span))
 
-    def _compare(self, span: Span, found: calls.Read, expected: Sequence[Any]) -> None:
-        assert found.events == expected, (found.events, expected)
-        for position, time_us in sorted(found.recorded_us.items()):
+    def _compare(self, span: Span, actual: calls.Read, expected: Sequence[Any]) -> None:
+        assert actual.events == expected, (actual.events, expected)
+        for position, time_us in sorted(actual.recorded_us.items()):
             self._learn_time(position, time_us)
-        for position, (time_us, actor) in found.gone_at.items():
+        for position, (time_us, actor) in actual.gone_at.items():
             assert time_us == self.log.events[position - 1].recorded_us
             assert actor == USER
-        self._compare_signals(span, found.signals, expected)
+        self._compare_signals(span, actual.signals, expected)
 
     def _compare_signals(
-        self, span: Span, signals: Sequence[calls.Told], expected: Sequence[Any]
+        self, span: Span, signals: Sequence[calls.Signal], expected: Sequence[Any]
     ) -> None:
         """No position is told before all events up to it have come."""
         for count, position in signals:

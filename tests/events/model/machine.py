@@ -127,17 +127,17 @@ class LogMachine(Comparison):
         """One appends to a stream that another one deletes through the other replica."""
         events = [self._new(*draft)]
         stream, wanted = events[0].stream, [self._wanted(*wished, (Query(tags=("r",)),), None)]
-        said = oracle.rule_said(
+        written = oracle.rule_event(
             self._next_id(), "tombstoned" if is_tombstone else "deleted", stream
         )
         self._raced(
             (
                 self._appending(0, events, wanted),
-                self._ending(1, said, stream, None, is_tombstone=is_tombstone),
+                self._ending(1, written, stream, None, is_tombstone=is_tombstone),
             ),
             (
                 lambda log: log.append(events, wanted, "call-1", ""),
-                lambda log: log.end(said, stream, None, is_tombstone=is_tombstone),
+                lambda log: log.end(written, stream, None, is_tombstone=is_tombstone),
             ),
         )
 
@@ -217,22 +217,22 @@ class LogMachine(Comparison):
         else:
             expected = self.log.read(span)
         call = calls.follow(self.service.each[at], self.metadata, span)
-        found = self._outcome(call)
-        if isinstance(found, Refused):
-            assert found == expected, (found, expected)
+        actual = self._outcome(call)
+        if isinstance(actual, Refused):
+            assert actual == expected, (actual, expected)
             return
-        self._compare(span, found, expected)
-        assert found.signals[-1] == (len(found.events), self.log.head)
+        self._compare(span, actual, expected)
+        assert actual.signals[-1] == (len(actual.events), self.log.head)
 
     @rule(at=replicas, call=st.sampled_from(CALLS), page_size=st.sampled_from((0, 1, 3)))
     def trace(self, at: int, call: str, page_size: int) -> None:
         left, token = self.log.traced(call), ""
         while True:
             called = calls.trace(self.service.each[at], self.metadata, call, page_size, token)
-            found, token = self._answer(called)
-            assert len(found) <= (page_size or 100)
-            page, left = left[: len(found)], left[len(found) :]
-            assert found == self.log.tree(page), (found, self.log.tree(page))
+            actual, token = self._answer(called)
+            assert len(actual) <= (page_size or 100)
+            page, left = left[: len(actual)], left[len(actual) :]
+            assert actual == self.log.tree(page), (actual, self.log.tree(page))
             if not token:
                 break
         assert not left
@@ -243,10 +243,10 @@ class LogMachine(Comparison):
     def describe(self, at: int, stream: str) -> None:
         request = pb.GetStreamRequest(stream=stream)
         call = self.service.each[at].events.GetStream(request, metadata=self.metadata)
-        found = self._outcome(call)
-        found = found if isinstance(found, Refused) else calls.described(found)
+        actual = self._outcome(call)
+        actual = actual if isinstance(actual, Refused) else calls.described(actual)
         expected = self._expected(lambda: self.log.described(stream))
-        assert found == expected, (found, expected)
+        assert actual == expected, (actual, expected)
 
     @rule(
         at=replicas,
@@ -257,7 +257,7 @@ class LogMachine(Comparison):
     def list_streams(self, at: int, prefix: str, is_category: bool, page_size: int) -> None:
         is_category = is_category and "-" not in prefix
         named = {"category": prefix} if is_category else {"prefix": prefix}
-        found: list[Described] = []
+        actual: list[Described] = []
         token = ""
         while True:
             request = pb.ListStreamsRequest(page_size=page_size, page_token=token, **named)
@@ -265,11 +265,11 @@ class LogMachine(Comparison):
                 self.service.each[at].events.ListStreams(request, metadata=self.metadata)
             )
             assert len(page.streams) <= (page_size or 100)
-            found += map(calls.described, page.streams)
+            actual += map(calls.described, page.streams)
             if not (token := page.next_page_token):
                 break
         expected = self.log.listed(**named)
-        assert found == expected, (found, expected)
+        assert actual == expected, (actual, expected)
 
     @rule(at=replicas)
     def count(self, at: int) -> None:
@@ -280,8 +280,8 @@ class LogMachine(Comparison):
         types = self._answer(
             events.ListEventTypes(keeping_pb2.ListEventTypesRequest(), metadata=self.metadata)
         )
-        found = {c.category: (c.stream_count, c.event_count) for c in categories.categories}
-        assert found == self.log.categories(), (found, self.log.categories())
+        actual = {c.category: (c.stream_count, c.event_count) for c in categories.categories}
+        assert actual == self.log.categories(), (actual, self.log.categories())
         assert {t.type: t.event_count for t in types.types} == self.log.types()
         assert types.counted_position == self.log.head
 
@@ -296,32 +296,32 @@ class LogMachine(Comparison):
     def set_metadata(self, at: int, stream: str, expected: str | None, repeat: str) -> None:
         text = f'{{"owner": {self.id_count}}}'
         version = self._right_or_wrong(expected, self.log.rule(stream).metadata_version)
-        said = self._rule_said("metadata-set", stream, repeat)
+        written = self._rule_event("metadata-set", stream, repeat)
         # Its metadata stands in the event as it was spelled.
         content = f'{{"stream":"{stream}","metadata":{text}}}'
-        said = said if said.json else replace(said, json=content)
+        written = written if written.json else replace(written, json=content)
         request = keeping_pb2.SetStreamMetadataRequest(
-            stream=stream, metadata=text, expected_version=version, id=said.id
+            stream=stream, metadata=text, expected_version=version, id=written.id
         )
         self._rule(
             self.service.each[at].events.SetStreamMetadata(
-                request, metadata=self._carrying(said.type)
+                request, metadata=self._carrying(written.type)
             ),
-            lambda: self.log.set_metadata(replace(said, json=content), stream, text, version),
+            lambda: self.log.set_metadata(replace(written, json=content), stream, text, version),
         )
 
     @rule(at=replicas, stream=st.sampled_from((*STREAMS, "$schemas")), kept=retentions)
     def set_retention(self, at: int, stream: str, kept: Retention) -> None:
         parts = oracle.retention_parts(kept)
-        said = oracle.rule_said(self._next_id(), "retention-set", stream, **parts)
+        written = oracle.rule_event(self._next_id(), "retention-set", stream, **parts)
         request = keeping_pb2.SetStreamRetentionRequest(
-            stream=stream, retention=keeping_pb2.Retention(**vars(kept)), id=said.id
+            stream=stream, retention=keeping_pb2.Retention(**vars(kept)), id=written.id
         )
         self._rule(
             self.service.each[at].events.SetStreamRetention(
-                request, metadata=self._carrying(said.type)
+                request, metadata=self._carrying(written.type)
             ),
-            lambda: self.log.set_retention(said, stream, kept),
+            lambda: self.log.set_retention(written, stream, kept),
         )
 
     @rule(
@@ -333,11 +333,11 @@ class LogMachine(Comparison):
     def end(self, at: int, stream: str, is_tombstone: bool, expected: str | None) -> None:
         revision = self._right_or_wrong(expected, max(0, len(self.log.of(stream)) - 1))
         kind = "tombstoned" if is_tombstone else "deleted"
-        told = None if revision is None else str(revision)
-        said = oracle.rule_said(self._next_id(), kind, stream, expectedRevision=told)
+        revision_text = None if revision is None else str(revision)
+        written = oracle.rule_event(self._next_id(), kind, stream, expectedRevision=revision_text)
         self._rule(
-            self._ending(at, said, stream, revision, is_tombstone=is_tombstone),
-            lambda: self.log.end(said, stream, revision, is_tombstone=is_tombstone),
+            self._ending(at, written, stream, revision, is_tombstone=is_tombstone),
+            lambda: self.log.end(written, stream, revision, is_tombstone=is_tombstone),
         )
 
     @rule(at=replicas, which=places, of_saved=st.booleans())
@@ -348,13 +348,13 @@ class LogMachine(Comparison):
         parts: dict[str, str] = {}
         stream = ""
         if position <= self.log.head:
-            said = self.log.events[position - 1].said
-            stream, parts = said.stream, {"position": str(position), "eventId": said.id}
-        said = oracle.rule_said(self._next_id(), "redacted", stream, **parts, reason="asked")
-        request = keeping_pb2.RedactEventRequest(position=position, reason="asked", id=said.id)
+            written = self.log.events[position - 1].written
+            stream, parts = written.stream, {"position": str(position), "eventId": written.id}
+        written = oracle.rule_event(self._next_id(), "redacted", stream, **parts, reason="asked")
+        request = keeping_pb2.RedactEventRequest(position=position, reason="asked", id=written.id)
         self._rule(
             self.service.each[at].events.RedactEvent(request, metadata=self._carrying("redacted")),
-            lambda: self.log.redact(said, position),
+            lambda: self.log.redact(written, position),
         )
 
     def _in_snapshots(self) -> list[int]:
@@ -363,7 +363,7 @@ class LogMachine(Comparison):
         return [
             one.position
             for one in self.log.events
-            if one.revision <= newest.get(one.said.stream, -1)
+            if one.revision <= newest.get(one.written.stream, -1)
         ]
 
     @rule()
@@ -393,12 +393,12 @@ class LogMachine(Comparison):
         call = self.service.each[at].schemas.RegisterSchema(
             request, metadata=self._carrying("registered")
         )
-        found = self._outcome(call)
+        actual = self._outcome(call)
         expected = self._expected(lambda: registry.register(name, version, schema, compatibility))
-        if isinstance(found, Refused) or isinstance(expected, Refused):
-            assert found == expected, (found, expected)
+        if isinstance(actual, Refused) or isinstance(expected, Refused):
+            assert actual == expected, (actual, expected)
             return
-        assert found.already_registered == expected
+        assert actual.already_registered == expected
         if not expected:
             self._learn_registration(before)
 
@@ -425,7 +425,7 @@ class LogMachine(Comparison):
         self._register(
             call,
             lambda: registry.register_upcaster(name, version, target, upcaster),
-            lambda found: found.to_version,
+            lambda actual: actual.to_version,
         )
 
     @precondition(lambda self: len(self.log.registry.types) > 0)
@@ -436,7 +436,7 @@ class LogMachine(Comparison):
             request, metadata=self._carrying("registered")
         )
         self._register(
-            call, lambda: self.log.registry.delete(name), lambda found: found.version_count
+            call, lambda: self.log.registry.delete(name), lambda actual: actual.version_count
         )
 
     @rule(at=replicas)
@@ -445,8 +445,8 @@ class LogMachine(Comparison):
         page = self._answer(
             self.service.each[at].schemas.ListSchemas(request, metadata=self.metadata)
         )
-        found = [(one.type, one.version, one.has_upcaster) for one in page.versions]
-        assert found == self.log.registry.versions()
+        actual = [(one.type, one.version, one.has_upcaster) for one in page.versions]
+        assert actual == self.log.registry.versions()
 
     # Snapshots
 
@@ -479,11 +479,11 @@ class LogMachine(Comparison):
         else:
             request.binary = text.encode()
         call = self.service.each[at].snapshots.SaveSnapshot(request, metadata=self.metadata)
-        found = self._outcome(call)
-        found = found if isinstance(found, Refused) else found.kept
+        actual = self._outcome(call)
+        actual = actual if isinstance(actual, Refused) else actual.kept
         self.saved.add(stream)
         expected = self._expected(lambda: self.log.save(stream, state, read_position))
-        assert found == expected, (found, expected)
+        assert actual == expected, (actual, expected)
 
     @rule(at=replicas, stream=streams, known_version=st.integers(0, 2))
     def load(self, at: int, stream: str, known_version: int) -> None:

@@ -20,12 +20,12 @@ from tests.events.model.values import (
     Query,
     Refused,
     Retention,
-    Said,
     Shown,
     Span,
     State,
     Traced,
     Violation,
+    Written,
 )
 
 RULES, SCHEMAS = "$streams", "$schemas"
@@ -39,7 +39,7 @@ class Stored:
 
     position: int
     revision: int
-    said: Said
+    written: Written
     correlation_id: str
     causation_id: str
     recorded_us: int = 0
@@ -83,13 +83,13 @@ class Log:
         return len(self.events)
 
     def of(self, stream: str) -> list[Stored]:
-        return [event for event in self.events if event.said.stream == stream]
+        return [event for event in self.events if event.written.stream == stream]
 
     def by_id(self, event_id: str) -> Stored | None:
-        return next((event for event in self.events if event.said.id == event_id), None)
+        return next((event for event in self.events if event.written.id == event_id), None)
 
     def names(self) -> list[str]:
-        return sorted({event.said.stream for event in self.events})
+        return sorted({event.written.stream for event in self.events})
 
     # What is gone
 
@@ -98,11 +98,11 @@ class Log:
 
     def hidden_by(self, event: Stored) -> Gone | None:
         """What retention or deletion says of an event now."""
-        rules = self.rule(event.said.stream)
+        rules = self.rule(event.written.stream)
         kept = rules.retention
         if event.lapsed is not None:
             return event.lapsed
-        newest = self.of(event.said.stream)[-1].revision
+        newest = self.of(event.written.stream)[-1].revision
         if (
             event.revision < (kept.truncate_before or 0)
             or (kept.max_count is not None and event.revision <= newest - kept.max_count)
@@ -124,7 +124,7 @@ class Log:
     def take(self) -> None:
         """All payloads leave the disk that may."""
         for event in self.events:
-            rules = self.rules.get(event.said.stream)
+            rules = self.rules.get(event.written.stream)
             if rules is not None and self.is_hidden(event):
                 rules.taken_below = max(rules.taken_below, event.revision + 1)
 
@@ -137,7 +137,7 @@ class Log:
 
     def append(
         self,
-        events: Sequence[Said],
+        events: Sequence[Written],
         preconditions: Sequence[Precondition],
         correlation_id: str,
         causation_id: str,
@@ -151,7 +151,7 @@ class Log:
 
     def _place(
         self,
-        events: Sequence[Said],
+        events: Sequence[Written],
         preconditions: Sequence[Precondition],
         correlation_id: str,
         causation_id: str,
@@ -168,10 +168,10 @@ class Log:
             placed.append(Placed(stored.position, stored.revision, one is not None))
         return placed
 
-    def _refusal(self, events: Sequence[Said], about: str = "") -> str:
+    def _refusal(self, events: Sequence[Written], about: str = "") -> str:
         """What forbids it whatever its preconditions are."""
         there = [self.by_id(event.id) for event in events]
-        if any(one and one.said != event for one, event in zip(there, events, strict=True)):
+        if any(one and one.written != event for one, event in zip(there, events, strict=True)):
             return "EVENT_ID_REUSED"
         fresh = [event for one, event in zip(there, events, strict=True) if one is None]
         named = {event.stream for event in fresh} | ({about} if fresh and about else set())
@@ -179,9 +179,9 @@ class Log:
             return "STREAM_TOMBSTONED"
         return ""
 
-    def _add(self, said: Said, correlation_id: str, causation_id: str) -> Stored:
-        revision = len(self.of(said.stream))
-        stored = Stored(self.head + 1, revision, said, correlation_id, causation_id)
+    def _add(self, written: Written, correlation_id: str, causation_id: str) -> Stored:
+        revision = len(self.of(written.stream))
+        stored = Stored(self.head + 1, revision, written, correlation_id, causation_id)
         self.events.append(stored)
         return stored
 
@@ -221,7 +221,7 @@ class Log:
                 yield Violation(
                     index,
                     position=event.position,
-                    event_id=event.said.id,
+                    event_id=event.written.id,
                     read_again=wanted.after is not None,
                 )
                 return
@@ -229,16 +229,16 @@ class Log:
     # Reads
 
     def read(self, span: Span) -> list[Shown]:
-        found = [event for event in self.events if self._is_in(span, event)]
+        events = [event for event in self.events if self._is_in(span, event)]
         if span.is_backwards:
-            found.reverse()
-        shown = [self.shown(event) for event in found]
+            events.reverse()
+        shown = [self.shown(event) for event in events]
         if span.upcasts:
             shown = [self.registry.upcast(one) for one in shown]
         return shown[: span.limit or None]
 
     def _is_in(self, span: Span, event: Stored) -> bool:
-        if span.stream and event.said.stream != span.stream:
+        if span.stream and event.written.stream != span.stream:
             return False
         if span.queries and not matches(event, span.queries):
             return False
@@ -256,9 +256,9 @@ class Log:
 
     def shown(self, event: Stored) -> Shown:
         gone = self.gone(event)
-        said = event.said if gone is None else event.said.without_payload()
+        written = event.written if gone is None else event.written.without_payload()
         return Shown(
-            event.position, event.revision, said, event.correlation_id, event.causation_id, gone
+            event.position, event.revision, written, event.correlation_id, event.causation_id, gone
         )
 
     def position_at(self, time_us: int) -> int:
@@ -291,15 +291,15 @@ class Log:
         return list(below(None, 0))
 
     def _cause(self, event: Stored) -> Stored | None:
-        return None if event.causation_id == event.said.id else self.by_id(event.causation_id)
+        return None if event.causation_id == event.written.id else self.by_id(event.causation_id)
 
     def _traced(self, event: Stored, depth: int, cause: Stored | None) -> Traced:
         shown = self.shown(event)
-        shown = replace(shown, said=shown.said.without_payload())
+        shown = replace(shown, written=shown.written.without_payload())
         if cause is None:
             return Traced(shown, depth, None)
-        said = cause.said
-        named = (cause.position, cause.correlation_id, said.stream, said.type)
+        written = cause.written
+        named = (cause.position, cause.correlation_id, written.stream, written.type)
         return Traced(shown, depth, named)
 
     # Streams
@@ -347,38 +347,40 @@ class Log:
 
     def categories(self) -> dict[str, tuple[int, int]]:
         """How many streams and events there are of each."""
-        found: dict[str, tuple[int, int]] = {}
+        counts: dict[str, tuple[int, int]] = {}
         for name in self.names():
-            streams, events = found.get(category_of(name), (0, 0))
-            found[category_of(name)] = (streams + 1, events + len(self.of(name)))
-        return found
+            streams, events = counts.get(category_of(name), (0, 0))
+            counts[category_of(name)] = (streams + 1, events + len(self.of(name)))
+        return counts
 
     def types(self) -> dict[str, int]:
-        named = [event.said.type for event in self.events]
+        named = [event.written.type for event in self.events]
         return {name: named.count(name) for name in sorted(set(named))}
 
     # Rules
 
-    def set_metadata(self, said: Said, stream: str, text: str, expected: int | None) -> int:
+    def set_metadata(self, written: Written, stream: str, text: str, expected: int | None) -> int:
         is_other = expected not in (None, self.rule(stream).metadata_version)
         mistake = "STREAM_METADATA_CHANGED" if is_other else ""
-        position, rules = self._ruled(said, stream, mistake)
+        position, rules = self._ruled(written, stream, mistake)
         if rules is not None:
             rules.metadata, rules.metadata_version = text, position
         return position
 
-    def set_retention(self, said: Said, stream: str, retention: Retention) -> int:
+    def set_retention(self, written: Written, stream: str, retention: Retention) -> int:
         is_beyond = (retention.truncate_before or 0) > len(self.of(stream))
-        position, rules = self._ruled(said, stream, "INVALID_INPUT" if is_beyond else "")
+        position, rules = self._ruled(written, stream, "INVALID_INPUT" if is_beyond else "")
         if rules is not None:
             for event in self.of(stream):
                 event.lapsed = self.hidden_by(event)
             rules.retention, rules.retention_by = retention, position
         return position
 
-    def end(self, said: Said, stream: str, expected: int | None, *, is_tombstone: bool) -> int:
+    def end(
+        self, written: Written, stream: str, expected: int | None, *, is_tombstone: bool
+    ) -> int:
         wanted = [] if expected is None else [OnStream(stream, expected)]
-        position, rules = self._ruled(said, stream, wanted=wanted)
+        position, rules = self._ruled(written, stream, wanted=wanted)
         if rules is not None:
             for event in self.of(stream):
                 event.lapsed = self.hidden_by(event) or Gone("DELETED", position)
@@ -390,25 +392,25 @@ class Log:
             self.snapshots.pop(stream, None)
         return position
 
-    def redact(self, said: Said, position: int) -> int:
+    def redact(self, written: Written, position: int) -> int:
         if not 1 <= position <= self.head:
             raise Refused("EVENT_NOT_FOUND")
         event = self.events[position - 1]
-        if event.said.stream.startswith("$"):
+        if event.written.stream.startswith("$"):
             raise Refused("STREAM_OWNED")
         if self.gone(event) is not None:
-            return self._known(said) or self._refuse("EVENT_GONE")
-        by, rules = self._ruled(said, event.said.stream)
+            return self._known(written) or self._refuse("EVENT_GONE")
+        by, rules = self._ruled(written, event.written.stream)
         if rules is not None:
             event.redacted_by = by
-            kept = self.snapshots.get(event.said.stream, {})
+            kept = self.snapshots.get(event.written.stream, {})
             for revision in [one for one in kept if one >= event.revision]:
                 del kept[revision]
         return by
 
     def _ruled(
         self,
-        said: Said,
+        written: Written,
         stream: str,
         mistake: str = "",
         wanted: Sequence[Precondition] = (),
@@ -421,25 +423,25 @@ class Log:
             raise Refused("STREAM_NOT_FOUND")
         reason = "STREAM_TOMBSTONED" if self.rule(stream).is_tombstoned else mistake
         if reason:
-            known = self._known(said)
+            known = self._known(written)
             return (known or self._refuse(reason)), None
-        (placed,) = self._place([said], wanted, said_correlation(said), "", about=stream)
+        (placed,) = self._place([written], wanted, own_correlation(written), "", about=stream)
         if placed.already_stored:
             return placed.position, None
         return placed.position, self.rules.setdefault(stream, Rules())
 
-    def _known(self, said: Said) -> int | None:
-        stored = self.by_id(said.id)
-        if stored is not None and stored.said != said:
+    def _known(self, written: Written) -> int | None:
+        stored = self.by_id(written.id)
+        if stored is not None and stored.written != written:
             raise Refused("EVENT_ID_REUSED")
         return stored.position if stored is not None else None
 
     def _refuse(self, reason: str) -> int:
         raise Refused(reason)
 
-    def add_registration(self, said: Said) -> int:
-        """Something was registered, and `said` says so."""
-        return self._add(said, said_correlation(said), "").position
+    def add_registration(self, written: Written) -> int:
+        """Something was registered, and `written` says so."""
+        return self._add(written, own_correlation(written), "").position
 
     # Snapshots
 
@@ -471,17 +473,17 @@ class Log:
         return state, self.read(Span(stream=stream, from_revision=begins))
 
 
-def said_correlation(said: Said) -> str:
+def own_correlation(written: Written) -> str:
     """Rules and registrations of the machine are made by calls that are called as their event's
     type is."""
-    return said.type
+    return written.type
 
 
-def rule_said(event_id: str, kind: str, stream: str, **parts: object) -> Said:
+def rule_event(event_id: str, kind: str, stream: str, **parts: object) -> Written:
     """The event of `$streams` that says a rule."""
     content = {"stream": stream} | {name: one for name, one in parts.items() if one is not None}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return Said(event_id, RULES, kind, json=text, tags=(stream,))
+    return Written(event_id, RULES, kind, json=text, tags=(stream,))
 
 
 def retention_parts(retention: Retention) -> Mapping[str, str | None]:
@@ -502,11 +504,11 @@ def matches(event: Stored, queries: Sequence[Query]) -> bool:
 
 
 def _meets(event: Stored, query: Query) -> bool:
-    said = event.said
+    written = event.written
     return (
-        (not query.types or said.type in query.types)
-        and set(query.tags) <= set(said.tags)
-        and said.stream.startswith(query.prefix)
-        and query.category in ("", category_of(said.stream))
+        (not query.types or written.type in query.types)
+        and set(query.tags) <= set(written.tags)
+        and written.stream.startswith(query.prefix)
+        and query.category in ("", category_of(written.stream))
         and query.correlation_id in ("", event.correlation_id)
     )

@@ -37,7 +37,7 @@ _MAKE_OLDER = """
 """
 """Of a log; on a connection without triggers."""
 
-_PATIENT = {
+_NO_TIMEOUTS = {
     "EVENTS_CALL_TIMEOUT_S": "600",
     "EVENTS_COMMAND_TIMEOUT_S": "120",
     "EVENTS_STATEMENT_TIMEOUT_S": "100",
@@ -113,7 +113,7 @@ def two_replicas(
         if fault is not None:
             runner.run(fault(url))
         with login(postgres, ROLE) as user:
-            settings = development(url_as(url, user), authority, **_PATIENT)
+            settings = development(url_as(url, user), authority, **_NO_TIMEOUTS)
             started: asyncio.Future[Replicas] = loop.create_future()
             stopping = asyncio.Event()
             serving = loop.create_task(_serve(settings, url, authority, started, stopping))

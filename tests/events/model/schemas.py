@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tests.events.model.values import Refused, Said, Shown
+from tests.events.model.values import Refused, Shown, Written
 
 Takes = Callable[[Any], bool]
 
@@ -118,13 +118,13 @@ class Registry:
 
     types: dict[str, EventType] = field(default_factory=dict)
 
-    def refusal(self, events: Sequence[Said]) -> str:
+    def refusal(self, events: Sequence[Written]) -> str:
         """Why events are refused that are not as their schemas say; empty when all are."""
-        found = {self._problem(event) for event in events}
+        problems = {self._problem(event) for event in events}
         reasons = ("SCHEMA_VIOLATED", "SCHEMA_VERSION_UNKNOWN")
-        return next((reason for reason in reasons if reason in found), "")
+        return next((reason for reason in reasons if reason in problems), "")
 
-    def _problem(self, event: Said) -> str:
+    def _problem(self, event: Written) -> str:
         known = self.types.get(event.type)
         if known is None:
             return ""
@@ -187,19 +187,19 @@ class Registry:
 
     def upcast(self, shown: Shown) -> Shown:
         """An event as a reader is given it who asks for upcasters."""
-        said, known = shown.said, self.types.get(shown.said.type)
-        version = said.version
-        if known is None or version not in known.upcasters or not said.json:
+        written, known = shown.written, self.types.get(shown.written.type)
+        version = written.version
+        if known is None or version not in known.upcasters or not written.json:
             return shown
-        if said.stream.startswith("$"):
+        if written.stream.startswith("$"):
             return shown
-        value: Any = json.loads(said.json)
+        value: Any = json.loads(written.json)
         while value is not None and version in known.upcasters:
             version, upcaster = known.upcasters[version]
             if isinstance(value, dict):
                 value = CHANGES[upcaster](value)
-        failed = replace(shown, upcast_from=said.version, has_problem=True)
+        failed = replace(shown, upcast_from=written.version, has_problem=True)
         if value is None or not TAKES[known.schemas[version]](value):
             return failed
-        changed = replace(said, version=version, json=json.dumps(value, sort_keys=True))
-        return replace(shown, said=changed, upcast_from=said.version)
+        changed = replace(written, version=version, json=json.dumps(value, sort_keys=True))
+        return replace(shown, written=changed, upcast_from=written.version)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Said:
+class Written:
     """An event as its writer sends it: two that are equal have the same content."""
 
     id: str
@@ -17,7 +17,7 @@ class Said:
     metadata: tuple[tuple[str, str], ...] = ()
     tags: tuple[str, ...] = ()
 
-    def without_payload(self) -> "Said":
+    def without_payload(self) -> "Written":
         return replace(self, json="", binary=None)
 
 
@@ -35,7 +35,7 @@ class Shown:
 
     position: int
     revision: int
-    said: Said
+    written: Written
     correlation_id: str
     causation_id: str
     gone: Gone | None = None

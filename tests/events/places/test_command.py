@@ -75,17 +75,17 @@ async def test_the_doctor_sees_that_a_process_means_another_database_by_a_place(
         "DATABASE_URL": database_url,
     }
 
-    async def found(place: str, url: str) -> list[doctor.Finding]:
+    async def findings_of(place: str, url: str) -> list[doctor.Finding]:
         around = doctor.Surroundings.of(tmp_path, {**environ, "EVENTS_PLACES": f"{place}={url}"})
         return await asyncio.to_thread(lambda: list(doctor._database(around)))
 
     def of_places(findings: list[doctor.Finding]) -> list[tuple[str, str]]:
         return [(one.grade, one.message) for one in findings if one.part == "places"]
 
-    assert of_places(await found(WEST, other_url)) == [
+    assert of_places(await findings_of(WEST, other_url)) == [
         ("well", f"logs are in default, west; so say {address}")
     ]
-    both = of_places(await found("east", database_url))
+    both = of_places(await findings_of("east", database_url))
     assert [grade for grade, _ in both] == ["wrong", "wrong"]
     assert both[0][1] == "default and east lead to the same database"
     assert both[1][1].startswith(f"{address} has the places default, west")

@@ -39,15 +39,15 @@ TENANT = TenantId("default")
 TABLES = ("streams", "records", *CARRIED)
 
 
-async def asked(movers: Openers, home: str, goal: str | None) -> None:
-    async with movers[home]() as store:
+async def asked(movers: Openers, source: str, goal: str | None) -> None:
+    async with movers[source]() as store:
         assert await store.ask(TENANT, goal)
 
 
-async def moved(movers: Openers, home: str, goal: str) -> None:
+async def moved(movers: Openers, source: str, goal: str) -> None:
     """Have the log be moved, by one process that nobody disturbs."""
-    await asked(movers, home, goal)
-    assert await move(TENANT, home, movers)
+    await asked(movers, source, goal)
+    assert await move(TENANT, source, movers)
 
 
 async def tables(settings: Settings, place: str) -> Mapping[str, Sequence[str]]:
@@ -70,8 +70,8 @@ async def tables(settings: Settings, place: str) -> Mapping[str, Sequence[str]]:
         await connection.close()
 
 
-def in_order(found: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
-    return {table: sorted(rows) for table, rows in found.items()}
+def in_order(rows_of: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    return {table: sorted(rows) for table, rows in rows_of.items()}
 
 
 async def filled(channel: "grpc.aio.Channel") -> "EventStoreServiceAsyncStub":
@@ -125,8 +125,8 @@ async def test_all_that_belongs_to_a_log_comes_along(
 
 
 async def end(events: "EventStoreServiceAsyncStub") -> tuple[str, int]:
-    found = await events.GetLog(pb.GetLogRequest())
-    return found.incarnation, found.head_position
+    log = await events.GetLog(pb.GetLogRequest())
+    return log.incarnation, log.head_position
 
 
 async def test_a_log_moves_to_and_fro_while_it_is_written_and_followed(
@@ -147,10 +147,14 @@ async def test_a_log_moves_to_and_fro_while_it_is_written_and_followed(
             for number in range(4):
                 writers.create_task(write(f"s-{number}"))
             await follower.until(20)
-            for home, goal in ((DEFAULT_PLACE, WEST), (WEST, DEFAULT_PLACE), (DEFAULT_PLACE, WEST)):
-                await moved(movers, home, goal)
+            for source, goal in (
+                (DEFAULT_PLACE, WEST),
+                (WEST, DEFAULT_PLACE),
+                (DEFAULT_PLACE, WEST),
+            ):
+                await moved(movers, source, goal)
                 await follower.until(len(follower.received) + 20)
-                if home == WEST:
+                if source == WEST:
                     await gone(movers, WEST)
             is_over.set()
         await follower.until(len(acknowledged))
@@ -234,8 +238,8 @@ async def test_a_log_stays_when_its_mover_dies_before_it_left_and_the_next_one_g
 
 
 async def last_two(events: "EventStoreServiceAsyncStub") -> list[tuple[str, int]]:
-    found = [one async for page in events.Read(pb.ReadRequest()) for one in page.events]
-    return [(one.event.stream, one.position) for one in found[-2:]]
+    read = [one async for page in events.Read(pb.ReadRequest()) for one in page.events]
+    return [(one.event.stream, one.position) for one in read[-2:]]
 
 
 async def unlocked(movers: Openers) -> None:
@@ -355,7 +359,7 @@ async def test_a_log_begins_no_second_time_where_another_database_has_the_name_o
 ) -> None:
     await EventStoreServiceStub(channel).Append(append_of("s"))
     await moved(movers, DEFAULT_PLACE, WEST)
-    await said(settings, WEST, "UPDATE events.logs SET tenant = 'another'")
+    await execute(settings, WEST, "UPDATE events.logs SET tenant = 'another'")
     store = PostgresEventStore(places)
 
     with pytest.raises(LogMoved, match="place west, whose database does not know it"):
@@ -363,11 +367,11 @@ async def test_a_log_begins_no_second_time_where_another_database_has_the_name_o
     with pytest.raises(LogMoved, match="place west, whose database does not know it"):
         await Placing(movers, lambda _: None).placement(TENANT)
 
-    await said(settings, WEST, "UPDATE events.logs SET tenant = 'default'")
+    await execute(settings, WEST, "UPDATE events.logs SET tenant = 'default'")
     assert (await store.end(TENANT)).head == 1
 
 
-async def said(settings: Settings, place: str, statement: str) -> None:
+async def execute(settings: Settings, place: str, statement: str) -> None:
     """Have a place execute a statement, as its owner."""
     url = settings.at_places()[place].database_url.get_secret_value()
     connection = await asyncpg.connect(url)

@@ -45,7 +45,7 @@ def operator(authority: Authority, tenant: str) -> Metadata:
     return authority.metadata(tenant, scopes=["logs.place", "ops.read"])
 
 
-async def found(places: "PlaceServiceAsyncStub") -> dict[str, pb.PlacedLog]:
+async def placed_logs(places: "PlaceServiceAsyncStub") -> dict[str, pb.PlacedLog]:
     page = await places.ListPlacedLogs(pb.ListPlacedLogsRequest())
     assert list(page.places) == [DEFAULT_PLACE, WEST]
     return {log.tenant: log for log in page.logs}
@@ -69,7 +69,7 @@ async def test_a_log_is_placed_before_its_first_event_and_moved_behind_it(
         await events.Append(append_of("s"), metadata=authority.metadata(tenant))
 
     assert answer.log.place == again.log.place == WEST
-    logs = await found(places)
+    logs = await placed_logs(places)
     assert (logs["placed"].place, logs["placed"].head_position) == (WEST, 1)
     assert (logs["plain"].place, logs["plain"].head_position) == (DEFAULT_PLACE, 1)
     refused = places.PlaceLog(pb.PlaceLogRequest(place=WEST), metadata=plain)
@@ -78,7 +78,7 @@ async def test_a_log_is_placed_before_its_first_event_and_moved_behind_it(
     await places.MoveLog(pb.MoveLogRequest(place=WEST), metadata=plain)
 
     async def has_moved() -> bool:
-        return (await found(places))["plain"].place == WEST
+        return (await placed_logs(places))["plain"].place == WEST
 
     await eventually(has_moved)
     log = await events.GetLog(events_pb.GetLogRequest(), metadata=authority.metadata("plain"))
@@ -103,7 +103,7 @@ async def test_a_log_that_nobody_has_is_not_made_by_moving_it(
     mistyped = places.MoveLog(pb.MoveLogRequest(place=WEST), metadata=operator(authority, "amce"))
 
     assert await reason_of(mistyped) == "LOG_NOT_FOUND"
-    assert await found(places) == {}
+    assert await placed_logs(places) == {}
 
 
 async def test_which_databases_places_lead_to_is_told(places: "PlaceServiceAsyncStub") -> None:
@@ -155,7 +155,7 @@ async def test_a_place_that_is_away_holds_up_nobody_elsewhere(
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     await events.Append(append_of("s"), metadata=here)
     assert await is_serving(channel)
-    logs = await found(places)
+    logs = await placed_logs(places)
     assert (logs["there"].place, logs["there"].reachable) == (WEST, False)
     assert (logs["here"].reachable, logs["here"].head_position) == (True, 2)
     listed = await LogServiceStub(channel).ListLogs(logs_pb2.ListLogsRequest())
@@ -185,13 +185,13 @@ def test_each_place_has_the_settings_of_all_but_its_database(authority: Authorit
         EVENTS_POOL_SIZE_MAX="7",
     )
 
-    found = settings.at_places()
+    placed_logs = settings.at_places()
 
-    assert list(found) == [DEFAULT_PLACE, "west", "east"]
-    assert [one.migrating_url for one in found.values()] == [
+    assert list(placed_logs) == [DEFAULT_PLACE, "west", "east"]
+    assert [one.migrating_url for one in placed_logs.values()] == [
         "postgresql:///a",
         "postgresql://owner@/b",
         "postgresql:///c",
     ]
-    assert {one.pool_size_max for one in found.values()} == {7}
+    assert {one.pool_size_max for one in placed_logs.values()} == {7}
     assert "postgresql:///b" not in repr(settings)

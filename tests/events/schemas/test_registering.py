@@ -185,10 +185,10 @@ def test_a_version_keeps_to_what_it_promises_of_the_one_before(
 ) -> None:
     before, behind = (json.dumps(one).encode() for one in (CLOSED, schema))
 
-    problems, found, _, _ = worker.examine(behind, before, Compatibility[compatibility])
+    problems, breaches, _, _ = worker.examine(behind, before, Compatibility[compatibility])
 
     assert not problems
-    assert ", ".join(one.compatibility.value for one in found) == broken
+    assert ", ".join(one.compatibility.value for one in breaches) == broken
 
 
 async def test_a_promise_holds_on_for_the_versions_behind(
@@ -315,11 +315,11 @@ def test_an_upcaster_that_makes_what_its_schema_refuses_is_found_out(
     before, behind = (json.dumps(one).encode() for one in (CLOSED, NEXT))
     asked = convert.asked_upcaster(upcaster_request(1, 2, *steps))
 
-    found = worker.counterexample(before, behind, asked.upcaster, [])
+    counterexample = worker.counterexample(before, behind, asked.upcaster, [])
 
-    assert found is not None
-    assert "by" in json.loads(found[0])
-    assert words in found[1]
+    assert counterexample is not None
+    assert "by" in json.loads(counterexample[0])
+    assert words in counterexample[1]
 
 
 async def test_examples_of_the_writer_are_tried_as_well(schemas: "SchemaServiceAsyncStub") -> None:

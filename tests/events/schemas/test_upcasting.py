@@ -56,10 +56,10 @@ def flat(value: Any, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     """Every place in an object and what is there: `{}` for an object, else the value."""
     if not isinstance(value, dict):
         return {at: value}
-    found: dict[tuple[str, ...], Any] = {at: {}}
+    members: dict[tuple[str, ...], Any] = {at: {}}
     for name, member in value.items():
-        found |= flat(member, (*at, name))
-    return found
+        members |= flat(member, (*at, name))
+    return members
 
 
 def whole(places: dict[tuple[str, ...], Any]) -> Any:

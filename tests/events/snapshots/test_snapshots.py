@@ -112,10 +112,10 @@ STATES = st.builds(
 
 @given(STATES, STATES, st.integers(1, 3), st.integers(1, 3))
 def test_of_what_was_saved_nothing_else_fits(
-    saved: State, found: State, at: int, current_position: int
+    saved: State, loaded: State, at: int, current_position: int
 ) -> None:
     stored = StoredSnapshot(
-        found,
+        loaded,
         Position(current_position),
         "i",
         saved.seal(Position(at)),
@@ -123,7 +123,7 @@ def test_of_what_was_saved_nothing_else_fits(
         Position(current_position),
     )
 
-    is_the_same = (saved, at) == (found, current_position)
+    is_the_same = (saved, at) == (loaded, current_position)
 
     assert (unfitness(stored, 0) is None) == is_the_same
 

@@ -23,11 +23,13 @@ async def test_owners_see_what_all_processes_were_told_and_no_secret(replica: Re
 
     answer = await replica.call("GetServerSettings", ASK, owner.access_token)
 
-    told = {one.process: {each.variable: each for each in one.settings} for one in answer.processes}
-    assert list(told) == ["gateway", "events"]
+    settings_of = {
+        one.process: {each.variable: each for each in one.settings} for one in answer.processes
+    }
+    assert list(settings_of) == ["gateway", "events"]
     # What tests start the gateway with has no prefix.
-    assert told["gateway"]["OWNERS_SEE_SETTINGS"].value == "true"
-    database_url = told["events"]["DATABASE_URL"]
+    assert settings_of["gateway"]["OWNERS_SEE_SETTINGS"].value == "true"
+    database_url = settings_of["events"]["DATABASE_URL"]
     assert (database_url.value, database_url.is_secret) == ("", True)
     assert not database_url.is_default
     assert "postgresql://" not in str(answer)
@@ -38,12 +40,12 @@ async def test_owners_see_how_busy_all_processes_are(replica: Replica) -> None:
 
     answer = await replica.call("GetServerFigures", ASK_FIGURES, owner.access_token)
 
-    told = {one.process: one.figures for one in answer.processes}
-    assert list(told) == ["gateway", "events"]
-    assert {one.software_version for one in told.values()} == {girih.__version__}
-    assert told["events"].latencies[-1].call_count > 0
-    assert told["events"].pool.size_max > 0
-    assert not told["gateway"].HasField("pool")
+    figures_of = {one.process: one.figures for one in answer.processes}
+    assert list(figures_of) == ["gateway", "events"]
+    assert {one.software_version for one in figures_of.values()} == {girih.__version__}
+    assert figures_of["events"].latencies[-1].call_count > 0
+    assert figures_of["events"].pool.size_max > 0
+    assert not figures_of["gateway"].HasField("pool")
 
 
 async def test_a_process_that_does_not_answer_has_no_figures(authority: Authority) -> None:
@@ -53,9 +55,9 @@ async def test_a_process_that_does_not_answer_has_no_figures(authority: Authorit
             settings, CollectorRegistry(), {"events": nobody}, lambda _: "token"
         )
 
-        told = await processes.figures()
+        figures = await processes.figures()
 
-    assert [(one.process, one.figures is None) for one in told] == [
+    assert [(one.process, one.figures is None) for one in figures] == [
         ("gateway", False),
         ("events", True),
     ]

@@ -39,7 +39,7 @@ def test_the_parts_of_chunks_are_the_region_in_c_order(
     array = np.arange(math.prod(shape)).reshape(shape)
     chunking = Chunking.of(shape, 1, chunk_bytes)
 
-    found = []
+    parts_read = []
     for part in chunking.parts(region):
         begin = sum(chunking.inside(ordinal) for ordinal in range(part.ordinal))
         chunk = np.full(chunking.chunk_sites, -1)
@@ -47,9 +47,9 @@ def test_the_parts_of_chunks_are_the_region_in_c_order(
         chunk[:inside] = array.reshape(-1)[begin : begin + inside]
         values = chunk.reshape(chunking.chunk_shape)[part.selection]
         assert values.shape == part.shape
-        found.append(values.reshape(-1))
+        parts_read.append(values.reshape(-1))
 
-    assert np.concatenate(found).tolist() == selected(array, region).reshape(-1).tolist()
+    assert np.concatenate(parts_read).tolist() == selected(array, region).reshape(-1).tolist()
 
 
 @given(shapes, st.integers(1, 8), st.integers(8, 500))

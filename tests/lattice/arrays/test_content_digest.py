@@ -15,10 +15,10 @@ SHA_512 = f"sha-512=:{base64.b64encode(hashlib.sha512(DATA).digest()).decode()}:
 
 
 @pytest.mark.parametrize(
-    "said", [SHA_256, SHA_512, f"{SHA_256}, {SHA_512}", f"md5=:AAAA:,{SHA_256}"]
+    "header", [SHA_256, SHA_512, f"{SHA_256}, {SHA_512}", f"md5=:AAAA:,{SHA_256}"]
 )
-def test_the_bytes_that_were_meant_are_taken(said: str) -> None:
-    digest = ContentDigest(said)
+def test_the_bytes_that_were_meant_are_taken(header: str) -> None:
+    digest = ContentDigest(header)
 
     digest.update(DATA[:5])
     digest.update(DATA[5:])
@@ -26,16 +26,18 @@ def test_the_bytes_that_were_meant_are_taken(said: str) -> None:
     digest.check()
 
 
-@pytest.mark.parametrize("said", [SHA_256, f"{SHA_512}"])
-def test_other_bytes_are_refused(said: str) -> None:
-    digest = ContentDigest(said)
+@pytest.mark.parametrize("header", [SHA_256, f"{SHA_512}"])
+def test_other_bytes_are_refused(header: str) -> None:
+    digest = ContentDigest(header)
     digest.update(DATA[:-1])
 
     with pytest.raises(InvalidInput, match="content_digest"):
         digest.check()
 
 
-@pytest.mark.parametrize("said", ["md5=:AAAA:", "sha-256=RK", "sha-256=:R:", "x", ":,:", "sha-256"])
-def test_what_is_no_digest_we_know_is_refused(said: str) -> None:
+@pytest.mark.parametrize(
+    "header", ["md5=:AAAA:", "sha-256=RK", "sha-256=:R:", "x", ":,:", "sha-256"]
+)
+def test_what_is_no_digest_we_know_is_refused(header: str) -> None:
     with pytest.raises(InvalidInput, match="content_digest"):
-        ContentDigest(said)
+        ContentDigest(header)

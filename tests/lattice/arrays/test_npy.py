@@ -32,9 +32,9 @@ def test_what_numpy_writes_is_read(number_type: NumberType, version: tuple[int, 
 
     length = head_bytes(file)
     assert length is not None
-    found = read_header(file[:length])
+    header = read_header(file[:length])
 
-    assert (found.number_type, found.shape) == (number_type, (3, 1, 4))
+    assert (header.number_type, header.shape) == (number_type, (3, 1, 4))
     assert len(file) - length == 12 * number_type.size_bytes
 
 

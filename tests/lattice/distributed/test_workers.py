@@ -69,8 +69,8 @@ async def check_statistics(kept: Kept, content: FieldContent, array: np.ndarray)
         kept.cluster, kept.array(content), kept.reader, source, query, kept.compute, limit
     )
 
-    told = [(each.sites, each.low, each.mean, each.deviations) for each in (alone, shared)]
-    assert told[0] == told[1]
+    figures = [(each.sites, each.low, each.mean, each.deviations) for each in (alone, shared)]
+    assert figures[0] == figures[1]
     assert alone.digest.hexdigest() == shared.digest.hexdigest()
     assert alone.sites == array[1::3, :, ::2].size
     assert alone.histogram is not None
@@ -86,11 +86,11 @@ async def check_components(kept: Kept) -> None:
         kept.compute, looks_max=3 * requested.geometry.sites, cluster=kept.cluster
     )
 
-    found = await find_components(shared, held(requested), 100)
+    components = await find_components(shared, held(requested), 100)
 
     expected = await find_components(alone, held(requested), 100)
-    assert (found.count, found.axes) == (expected.count, expected.axes)
-    assert found.largest == expected.largest
+    assert (components.count, components.axes) == (expected.count, expected.axes)
+    assert components.largest == expected.largest
 
 
 async def check_refusal(kept: Kept, array: np.ndarray) -> None:

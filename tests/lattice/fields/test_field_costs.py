@@ -30,13 +30,13 @@ async def answers(
     ask: dict[str, Any] = {"lattice_id": lattice_id, "costs": costs}
     ends: dict[str, Any] = {"start": site(START), "goal": site(GOAL)}
     stops = [paths_pb2.Stop(sites=[site(at)]) for at in (START, [0, 10], GOAL)]
-    found: list[Any] = [
+    responses: list[Any] = [
         await client.find_path(lattice_id, START, GOAL, costs=costs),
         *await client.find_paths(lattice_id, [(START, GOAL)], costs=costs),
         *await client.distances(lattice_id, sources=[site(START)], costs=costs),
     ]
     route = paths_pb2.FindRouteRequest(stops=stops, **ask)
-    found.append(await paths.FindRoute(route, metadata=client.metadata))
+    responses.append(await paths.FindRoute(route, metadata=client.metadata))
     simple = paths_pb2.SimplePathsRequest(length_max=400, paths_max=3, **ends, **ask)
     near = paths_pb2.ReachableRequest(sources=[site(START)], length_max=200, **ask)
     nearest = paths_pb2.NearestSourcesRequest(sources=[site(START), site(GOAL)], k=2, **ask)
@@ -47,8 +47,8 @@ async def answers(
         paths.NearestSources(nearest, metadata=client.metadata),
         structure.MinimumSpanningTree(tree, metadata=client.metadata),
     ):
-        found += [message async for message in stream][:1]
-    for message in found:
+        responses += [message async for message in stream][:1]
+    for message in responses:
         digest = message.computation.costs_digest
         message.ClearField("computation")
         yield digest, message
@@ -110,8 +110,8 @@ async def test_what_a_blocked_site_has_in_the_field_does_not_matter(client: Clie
     lattice_id = (await client.create(shape=[2, 3], blocked=bytes([0b000010]))).lattice_id
     await Fields(client).write(lattice_id, "toll", np.array([[1, -5, 1], [1, 2, 1]]))
 
-    found = await client.find_path(
+    answer = await client.find_path(
         lattice_id, [0, 0], [0, 2], costs=costs_pb2.SiteCosts(field="toll")
     )
 
-    assert found.path.length == 5
+    assert answer.path.length == 5

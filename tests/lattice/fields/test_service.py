@@ -114,11 +114,11 @@ async def test_a_field_of_one_number_keeps_nothing_and_is_written_into(
 
 async def test_a_creation_that_is_repeated_creates_once(fields: Fields) -> None:
     lattice_id = (await fields.client.create(shape=[4])).lattice_id
-    said: dict[str, Any] = {"lattice_id": lattice_id, "name": "a", "request_id": str(uuid4())}
-    said |= {"number_type": lattice_pb2.NUMBER_TYPE_UINT8, "fill": 2}
+    options: dict[str, Any] = {"lattice_id": lattice_id, "name": "a", "request_id": str(uuid4())}
+    options |= {"number_type": lattice_pb2.NUMBER_TYPE_UINT8, "fill": 2}
 
     async def create(**other: Any) -> pb.Field:
-        request = pb.CreateFieldRequest(**(said | other))
+        request = pb.CreateFieldRequest(**(options | other))
         answer = await fields.stub.CreateField(request, metadata=fields.metadata)
         field: pb.Field = answer.field
         return field
@@ -274,13 +274,13 @@ async def test_an_upload_goes_on_from_where_it_was_cut_off(fields: Fields) -> No
     part = await fields.send(lattice_id, "a", pieces(data[:5_000_000]), upload_id=upload_id)
     at = part.upload.offset
     where = pb.GetUploadRequest(lattice_id=lattice_id, name="a", upload_id=upload_id)
-    told = (await fields.stub.GetUpload(where, metadata=fields.metadata)).upload
+    resumed = (await fields.stub.GetUpload(where, metadata=fields.metadata)).upload
     stale = await refusal(fields.send(lattice_id, "a", pieces(data), upload_id=upload_id))
     names = await fields.names(lattice_id)
     last = await fields.send(lattice_id, "a", pieces(data[at:]), upload_id=upload_id, offset=at)
 
     assert 0 < at < 5_000_000
-    assert told == part.upload
+    assert resumed == part.upload
     assert (stale.reason, stale.metadata) == ("UPLOAD_OFFSET", {"offset": str(at)})
     assert names == []
     assert last.field.name == "a"

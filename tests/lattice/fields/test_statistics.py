@@ -18,7 +18,9 @@ def fields(client: Client) -> Fields:
     return Fields(client)
 
 
-async def told(fields: Fields, lattice_id: str, **options: object) -> pb.GetStatisticsResponse:
+async def statistics(
+    fields: Fields, lattice_id: str, **options: object
+) -> pb.GetStatisticsResponse:
     request = pb.GetStatisticsRequest(lattice_id=lattice_id, name="a", **options)  # type: ignore[arg-type]
     answer: pb.GetStatisticsResponse = await fields.stub.GetStatistics(
         request, metadata=fields.metadata
@@ -32,27 +34,27 @@ async def test_statistics_are_those_of_numpy(fields: Fields, dtype: str) -> None
     lattice_id = (await fields.client.create(shape=SHAPE)).lattice_id
     written = await fields.write(lattice_id, "a", array)
 
-    found = await told(fields, lattice_id, bins=7, steps=[2, 3, 1])
+    answer = await statistics(fields, lattice_id, bins=7, steps=[2, 3, 1])
 
     part = array[::2, ::3]
     values = part.astype(np.float64)
     counts, edges = np.histogram(values, 7)
-    assert found.sites == part.size
-    assert (found.low, found.high) == (part.min(), part.max())
-    assert found.mean == pytest.approx(values.mean(), rel=1e-12)
-    assert found.variance == pytest.approx(values.var(), rel=1e-12)
-    assert list(found.histogram.counts) == counts.tolist()
-    np.testing.assert_allclose(found.histogram.edges, edges)
-    assert found.content_digest == hashlib.sha256(part.tobytes()).hexdigest()
-    assert found.digest == written.digest
+    assert answer.sites == part.size
+    assert (answer.low, answer.high) == (part.min(), part.max())
+    assert answer.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert answer.variance == pytest.approx(values.var(), rel=1e-12)
+    assert list(answer.histogram.counts) == counts.tolist()
+    np.testing.assert_allclose(answer.histogram.edges, edges)
+    assert answer.content_digest == hashlib.sha256(part.tobytes()).hexdigest()
+    assert answer.digest == written.digest
 
 
 async def test_nan_is_counted_and_left_out(fields: Fields) -> None:
     lattice_id = (await fields.client.create(shape=[4])).lattice_id
     await fields.write(lattice_id, "a", np.array([1.0, math.nan, 3.0, math.nan]))
 
-    some = await told(fields, lattice_id, bins=2)
-    none = await told(fields, lattice_id, bins=2, origin=[1], shape=[1])
+    some = await statistics(fields, lattice_id, bins=2)
+    none = await statistics(fields, lattice_id, bins=2, origin=[1], shape=[1])
 
     assert (some.sites, some.nan_count, some.low, some.high) == (4, 2, 1.0, 3.0)
     assert (some.mean, some.variance, list(some.histogram.counts)) == (2.0, 1.0, [1, 1])
@@ -64,9 +66,9 @@ async def test_the_greatest_whole_numbers_are_told_exactly(fields: Fields) -> No
     lattice_id = (await fields.client.create(shape=[2])).lattice_id
     await fields.write(lattice_id, "a", np.array([2**63 - 1, -(2**63)]))
 
-    found = await told(fields, lattice_id)
+    answer = await statistics(fields, lattice_id)
 
-    assert (found.whole_low, found.whole_high) == (-(2**63), 2**63 - 1)
+    assert (answer.whole_low, answer.whole_high) == (-(2**63), 2**63 - 1)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,6 @@ async def test_what_makes_no_sense_is_refused(
     lattice_id = (await fields.client.create(shape=[4])).lattice_id
     await fields.write(lattice_id, "a", np.zeros(4))
 
-    error = await refusal(told(fields, lattice_id, **options))
+    error = await refusal(statistics(fields, lattice_id, **options))
 
     assert [violation.field for violation in error.violations] == [field]

@@ -47,8 +47,8 @@ async def blocked_now(history: History, lattice_id: str) -> np.ndarray:
     request = lattice_pb2.ReadBlockedRequest(lattice_id=lattice_id)
     reading = history.client.lattices.ReadBlocked(request, metadata=history.metadata)
     bits = b"".join([part.data async for part in reading])
-    found = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
-    return found[: np.prod(SHAPE)].reshape(SHAPE).astype(bool)
+    unpacked = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
+    return unpacked[: np.prod(SHAPE)].reshape(SHAPE).astype(bool)
 
 
 async def test_blocked_sites_move_and_are_counted_anew(history: History) -> None:
@@ -116,8 +116,8 @@ async def test_changes_of_blocked_sites_are_undone_and_verified(history: History
     assert events[-1].sums.verified
     then = await history.ask("GetState", lattice_id=lattice_id, revision=1)
     assert then.blocked == first.state
-    told = await history.ask("GetHistory", lattice_id=lattice_id)
-    assert [change.kind for change in told.changes] == [
+    past = await history.ask("GetHistory", lattice_id=lattice_id)
+    assert [change.kind for change in past.changes] == [
         chains.CHANGE_KIND_CREATED,
         *[chains.CHANGE_KIND_TRANSFORMED] * 2,
         *[chains.CHANGE_KIND_UNDONE] * 2,
@@ -181,6 +181,6 @@ async def test_what_does_not_fit_blocked_sites_changes_nothing(
     error = await refusal(transform(history, lattice_id, step))
 
     assert error.reason == reason
-    told = history_pb2.GetHistoryRequest(lattice_id=lattice_id)
-    answer = await history.history.GetHistory(told, metadata=history.metadata)
+    request = history_pb2.GetHistoryRequest(lattice_id=lattice_id)
+    answer = await history.history.GetHistory(request, metadata=history.metadata)
     assert len(answer.changes) == 1

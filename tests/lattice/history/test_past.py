@@ -99,27 +99,27 @@ def test_regions_have_all_that_differs_once(shape: list[int], seed: int, regions
     one = rng.normal(size=shape)
     other = np.where(rng.random(shape) < rng.random(), one + 1.5, one)
 
-    found = compare(one, other, regions_max, Stop())
+    difference = compare(one, other, regions_max, Stop())
 
     covered = np.zeros(shape, int)
-    for region in found.regions:
+    for region in difference.regions:
         box = tuple(
             slice(at, at + length) for at, length in zip(region.origin, region.shape, strict=True)
         )
         covered[box] += 1
         assert region.differing == (one[box] != other[box]).sum() > 0
-    assert len(found.regions) <= regions_max
+    assert len(difference.regions) <= regions_max
     assert covered.max(initial=0) <= 1
     assert covered[one != other].all()
-    assert found.differing == (one != other).sum()
-    if found.differing:
-        assert found.greatest == pytest.approx(1.5)
+    assert difference.differing == (one != other).sum()
+    if difference.differing:
+        assert difference.greatest == pytest.approx(1.5)
 
 
 def test_nan_that_stays_does_not_differ() -> None:
     one, other = np.array([np.nan, 1.0, 0.0]), np.array([np.nan, np.nan, -0.0])
 
-    found = compare(one, other, 9, Stop())
+    difference = compare(one, other, 9, Stop())
 
-    assert found.differing == 2
-    assert found.greatest == 0.0
+    assert difference.differing == 2
+    assert difference.greatest == 0.0

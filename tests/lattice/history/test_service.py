@@ -303,14 +303,20 @@ async def test_two_states_are_compared_and_drawn(history: History) -> None:
     changed[2, 3:5] += 4.0
     await history.fields.write(lattice_id, "a", changed)
 
-    found = await history.ask("DiffField", lattice_id=lattice_id, name="a", from_revision=1)
+    difference = await history.ask("DiffField", lattice_id=lattice_id, name="a", from_revision=1)
     then, apart = [
         await history.drawn(lattice_id=lattice_id, name="a", **options, pixels_max=64)
         for options in ({"at_revision": 1}, {"minus_revision": 1, "low": -4.0, "high": 4.0})
     ]
 
-    assert (found.sites, found.differing, found.greatest) == (42, 2, pytest.approx(4.0))
-    assert [(list(each.origin), list(each.shape)) for each in found.regions] == [([2, 3], [1, 2])]
+    assert (difference.sites, difference.differing, difference.greatest) == (
+        42,
+        2,
+        pytest.approx(4.0),
+    )
+    assert [(list(each.origin), list(each.shape)) for each in difference.regions] == [
+        ([2, 3], [1, 2])
+    ]
     assert then.startswith(b"\x89PNG")
     pixels = np.asarray(Image.open(io.BytesIO(apart)).convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) == 2

@@ -39,11 +39,11 @@ def jobs(client: Client) -> JobCaller:
 
 async def outcomes(history: History, lattice_id: str) -> dict[str, list[str]]:
     """What came of each write of each field, by the words of the contract."""
-    told: dict[str, list[str]] = {}
+    words: dict[str, list[str]] = {}
     for each in (await history.verified(lattice_id))[:-1]:
         word = pb.VerifiedOutcome.Name(each.event.outcome).removeprefix("VERIFIED_OUTCOME_")
-        told.setdefault(each.event.name, []).append(word)
-    return told
+        words.setdefault(each.event.name, []).append(word)
+    return words
 
 
 async def test_what_jobs_left_comes_out_again(history: History, jobs: JobCaller) -> None:
@@ -65,9 +65,9 @@ async def test_what_jobs_left_comes_out_again(history: History, jobs: JobCaller)
         metadata=history.metadata,
     )
 
-    told = await outcomes(history, lattice_id)
+    words = await outcomes(history, lattice_id)
 
-    assert (told["s"], told["heat"]) == (["REPRODUCED"], ["REPRODUCED"])
+    assert (words["s"], words["heat"]) == (["REPRODUCED"], ["REPRODUCED"])
     assert (await history.verified(lattice_id))[-1].sums.verified
 
 
@@ -79,11 +79,11 @@ async def test_what_would_take_too_long_is_looked_up(
     job = await jobs.start(lattice_id, Ising(temperature=2.0), 5_000, result_field="s")
     await jobs.ended(job.job_id)
 
-    told = await history.verified(lattice_id)
+    verified = await history.verified(lattice_id)
 
-    assert told[0].event.outcome == pb.VERIFIED_OUTCOME_NOT_REPLAYED
-    assert told[0].event.found == told[0].event.digest
-    assert (told[-1].sums.not_replayed, told[-1].sums.verified) == (1, True)
+    assert verified[0].event.outcome == pb.VERIFIED_OUTCOME_NOT_REPLAYED
+    assert verified[0].event.found == verified[0].event.digest
+    assert (verified[-1].sums.not_replayed, verified[-1].sums.verified) == (1, True)
 
 
 async def test_what_no_job_can_have_left_is_told(
@@ -106,7 +106,7 @@ async def test_what_no_job_can_have_left_is_told(
         event = json_event(stream, FIELD_WRITTEN, field_records.written_to_proto(forged))
         await streams.append(TenantId(tenant), uuid4(), [event], [])
 
-    told = await outcomes(history, lattice_id)
+    words = await outcomes(history, lattice_id)
 
-    assert told == {"s": ["REPRODUCED", "DIFFERENT"], "other": ["DIFFERENT"]}
+    assert words == {"s": ["REPRODUCED", "DIFFERENT"], "other": ["DIFFERENT"]}
     assert not (await history.verified(lattice_id))[-1].sums.verified

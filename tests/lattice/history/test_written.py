@@ -50,8 +50,10 @@ async def blocked_at(history: History, lattice_id: str, revision: int) -> np.nda
     request = lattice_pb2.ReadBlockedRequest(lattice_id=lattice_id, at_revision=revision)
     reading = history.client.lattices.ReadBlocked(request, metadata=history.metadata)
     data = b"".join([part.data async for part in reading])
-    found = np.frombuffer(data or bytes(np.prod(SHAPE) // 8), np.uint8)
-    return np.unpackbits(found, count=np.prod(SHAPE), bitorder="little").reshape(SHAPE).astype(bool)
+    packed = np.frombuffer(data or bytes(np.prod(SHAPE) // 8), np.uint8)
+    return (
+        np.unpackbits(packed, count=np.prod(SHAPE), bitorder="little").reshape(SHAPE).astype(bool)
+    )
 
 
 async def drawn_at(history: History, lattice_id: str, revision: int) -> np.ndarray:
@@ -97,8 +99,8 @@ async def test_a_write_is_undone_told_and_kept(history: History) -> None:
     assert answers[0] == answers[1]
     assert undone.state.digest == answers[0].before_digest
     np.testing.assert_array_equal(await blocked_now(history, lattice_id), mask())
-    told = await history.ask("GetHistory", lattice_id=lattice_id)
-    assert [change.kind for change in told.changes] == [
+    past = await history.ask("GetHistory", lattice_id=lattice_id)
+    assert [change.kind for change in past.changes] == [
         chains.CHANGE_KIND_CREATED, chains.CHANGE_KIND_WRITTEN, chains.CHANGE_KIND_UNDONE
     ]  # fmt: skip
     sums = (await history.verified(lattice_id))[-1].sums

@@ -116,10 +116,10 @@ async def test_a_job_that_waits_is_cancelled_and_who_watches_it_is_told(
     watching = asyncio.create_task(jobs.watch(job.job_id))
 
     cancelled = await jobs.cancel(job.job_id)
-    told = await watching
+    watched = await watching
 
     assert (job.state, cancelled.state) == (pb.JOB_STATE_WAITING, pb.JOB_STATE_CANCELLED)
-    assert told[-1] == cancelled
+    assert watched[-1] == cancelled
 
 
 async def test_a_wish_that_is_repeated_is_heard_once(jobs: JobCaller, job: pb.Job) -> None:
@@ -159,9 +159,9 @@ async def test_a_job_whose_replica_has_gone_is_cancelled(
     watching = asyncio.create_task(jobs.watch(job.job_id))
 
     await jobs.cancel(job.job_id)
-    told = await watching
+    watched = await watching
 
-    assert (told[-1].state, told[-1].token) == (pb.JOB_STATE_CANCELLED, 1)
+    assert (watched[-1].state, watched[-1].token) == (pb.JOB_STATE_CANCELLED, 1)
 
 
 async def test_a_job_that_was_let_go_of_as_it_was_cancelled_ends(

@@ -12,11 +12,11 @@ from services.lattice.simulations.series import Summary
 def test_what_is_no_number_is_not_told() -> None:
     summary = Summary("return_step", 1, math.nan, math.nan, math.nan)
 
-    told = progress_to_proto(Progress(observables=(summary,)))
+    message = progress_to_proto(Progress(observables=(summary,)))
 
-    (observable,) = told.observables
+    (observable,) = message.observables
     assert [observable.HasField(name) for name in ("last", "mean", "error")] == [False] * 3
-    (read,) = progress_from_proto(told).observables
+    (read,) = progress_from_proto(message).observables
     assert math.isnan(read.last)
     assert math.isnan(read.mean)
     assert math.isnan(read.error)
@@ -25,7 +25,7 @@ def test_what_is_no_number_is_not_told() -> None:
 def test_what_is_a_number_is_told() -> None:
     summary = Summary("energy", 2, -1.0, -1.5, 0.5)
 
-    told = progress_to_proto(Progress(observables=(summary,)))
+    message = progress_to_proto(Progress(observables=(summary,)))
 
-    assert progress_from_proto(told).observables == (summary,)
-    assert told.observables[0].mean == pytest.approx(-1.5)
+    assert progress_from_proto(message).observables == (summary,)
+    assert message.observables[0].mean == pytest.approx(-1.5)

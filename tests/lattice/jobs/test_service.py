@@ -81,9 +81,9 @@ async def test_a_job_runs_to_its_end_and_leaves_its_observables_and_its_result(
     started = await jobs.start(
         lattice.lattice_id, Ising(temperature=2.0), 200, seed=7, result_field="spins"
     )
-    told = await jobs.watch(started.job_id)
+    watched = await jobs.watch(started.job_id)
 
-    ended = told[-1]
+    ended = watched[-1]
     assert started.state in (pb.JOB_STATE_WAITING, pb.JOB_STATE_RUNNING)
     assert (ended.state, ended.progress.steps_done) == (pb.JOB_STATE_SUCCEEDED, 200)
     names = [each.name for each in ended.progress.observables]
@@ -157,9 +157,9 @@ async def test_a_lease_is_kept_while_the_process_of_a_job_begins(
     journal = JobJournal(EventStreams(events_channel, lambda: 30.0))
     recorded = await journal.read(TenantId(tenant), JobId(job.job_id))
 
-    said = [one.event.progress for one in recorded if isinstance(one.event, Progressed)]
-    assert said
-    assert said[0].steps_done == 0
+    progress = [one.event.progress for one in recorded if isinstance(one.event, Progressed)]
+    assert progress
+    assert progress[0].steps_done == 0
 
 
 async def test_a_long_job_makes_room_for_another_tenant_and_goes_on(

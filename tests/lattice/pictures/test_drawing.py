@@ -182,10 +182,10 @@ def test_bits_are_read_from_any_place(count: int, begin: int, room: int) -> None
     begin %= count
     taken = min(room, count - begin)
 
-    found = blocked_numbers(bitmap, begin, taken, (room,))
+    unpacked = blocked_numbers(bitmap, begin, taken, (room,))
 
-    assert found[:taken].tolist() == bits[begin : begin + taken].tolist()
-    assert not found[taken:].any()
+    assert unpacked[:taken].tolist() == bits[begin : begin + taken].tolist()
+    assert not unpacked[taken:].any()
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ async def test_a_preview_is_the_picture_of_what_the_chain_makes_and_changes_noth
     applied = await history.transform(lattice_id, *CHAIN)
     assert shown.png == await history.drawn(lattice_id=lattice_id, name="a", pixels_max=64)
     assert shown.invertibility == applied.invertibility
-    told = await history.ask("GetHistory", lattice_id=lattice_id, name="a")
-    kinds = [change.kind for change in told.changes]
+    past = await history.ask("GetHistory", lattice_id=lattice_id, name="a")
+    kinds = [change.kind for change in past.changes]
     assert kinds[-1] == chains.CHANGE_KIND_TRANSFORMED
     assert kinds.count(chains.CHANGE_KIND_TRANSFORMED) == 1
 

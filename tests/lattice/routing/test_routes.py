@@ -107,11 +107,11 @@ async def test_a_route_across_a_quintillion_sites_has_a_closed_form(
 def plain_simple_paths(
     lattice: Plain, costs: SiteCosts | None, start: Site, goal: Site, length_max: float
 ) -> set[tuple[Site, ...]]:
-    found = set()
+    paths = set()
 
     def go(path: list[Site], length: float) -> None:
         if path[-1] == goal:
-            found.add(tuple(path))
+            paths.add(tuple(path))
             return
         for near, cost in lattice.neighbours(path[-1]).items():
             if costs is not None:
@@ -124,7 +124,7 @@ def plain_simple_paths(
                 go([*path, near], further)
 
     go([start], 0.0)
-    return found
+    return paths
 
 
 @pytest.mark.parametrize("axis_count", [1, 2, 3])
@@ -139,12 +139,12 @@ async def test_simple_paths_are_all_there_are_and_each_once(
         length_max = least + (2 if costs is None else 20)
         expected = plain_simple_paths(lattice, costs, start, goal, length_max)
 
-        told = await all_simple_paths(
+        paths = await all_simple_paths(
             operations, requested, start, goal, length_max=length_max, costs=costs
         )
 
-        assert len(told) == len(expected)
-        assert {tuple(sites) for sites in told} == expected
+        assert len(paths) == len(expected)
+        assert {tuple(sites) for sites in paths} == expected
 
 
 async def all_simple_paths(
@@ -153,15 +153,15 @@ async def all_simple_paths(
     asked = {"steps_max": 0, "paths_max": 1_000_000, "costs": None} | fields
     query = simple_paths_query(requested, start, goal, **asked)
     frame = requested.geometry
-    told: list[list[Site]] = []
+    paths: list[list[Site]] = []
     async for answer in find_simple_paths(operations, held(requested), query):
-        assert answer.first_path == len(told)
+        assert answer.first_path == len(paths)
         for path in answer.paths:
             sites = path.listing(frame.shape, frame.periodic, start, 10_000).sites
-            told.append([tuple(site) for site in sites.tolist()])
+            paths.append([tuple(site) for site in sites.tolist()])
         if answer.is_last:
             assert answer.is_complete
-    return told
+    return paths
 
 
 @pytest.mark.parametrize(("n", "count"), [(2, 2), (3, 12), (4, 184), (5, 8_512)])
@@ -169,11 +169,11 @@ async def test_walks_from_corner_to_corner_are_as_many_as_published(
     operations: OperationContext, n: int, count: int
 ) -> None:
     """A007764."""
-    told = await all_simple_paths(
+    paths = await all_simple_paths(
         operations, spec(n, n), (0, 0), (n - 1, n - 1), length_max=n * n - 1
     )
 
-    assert len(told) == count
+    assert len(paths) == count
 
 
 @pytest.mark.parametrize(("length", "count"), [(1, 4), (2, 12), (3, 36), (4, 100), (5, 284)])
@@ -186,8 +186,8 @@ async def test_self_avoiding_walks_on_the_square_lattice_are_as_many_as_publishe
     for offset in itertools.product(range(-length, length + 1), repeat=2):
         if 0 < sum(map(abs, offset)) <= length:
             goal = (middle[0] + offset[0], middle[1] + offset[1])
-            told = await all_simple_paths(operations, frame, middle, goal, length_max=length)
-            walks += sum(len(sites) == length + 1 for sites in told)
+            paths = await all_simple_paths(operations, frame, middle, goal, length_max=length)
+            walks += sum(len(sites) == length + 1 for sites in paths)
 
     assert walks == count
 
@@ -292,9 +292,9 @@ async def test_nearest_sources_are_those_of_the_plainest_search(
         query = nearest_query(requested, sources, 3, [], None, costs)
         answers = [part async for part in nearest_sources(operations, held(requested), query)]
 
-        told = np.concatenate([part.sources for part in answers])
+        nearest = np.concatenate([part.sources for part in answers])
         distances = np.concatenate([part.distances for part in answers])
-        for site, ranks, far in zip(lattice.sites(), told, distances, strict=True):
+        for site, ranks, far in zip(lattice.sites(), nearest, distances, strict=True):
             known = sorted(one[site] for one in lengths if site in one)[:3]
             reached = [rank for rank in ranks.tolist() if rank >= 0]
             assert far[: len(known)] == pytest.approx(known, rel=1e-11, abs=1e-9)

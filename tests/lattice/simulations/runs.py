@@ -72,10 +72,10 @@ class Done:
         return dict(zip(self.columns, self.rows[-1, 1:].tolist(), strict=True))
 
     def summary(self, name: str) -> Summary:
-        told: Sequence[Summary] = summarize(self.columns, self.rows)
-        return next(each for each in told if each.name == name)
+        summaries: Sequence[Summary] = summarize(self.columns, self.rows)
+        return next(each for each in summaries if each.name == name)
 
 
-def deviation(found: Summary, exact: float) -> float:
+def deviation(summary: Summary, exact: float) -> float:
     """By how many standard errors a mean is off."""
-    return abs(found.mean - exact) / found.error
+    return abs(summary.mean - exact) / summary.error

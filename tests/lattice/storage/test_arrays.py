@@ -48,13 +48,13 @@ async def test_what_is_kept_is_read_by_its_digests(arrays: ArrayStore) -> None:
     array = numbers()
 
     place, layout, digests, digest = await kept(arrays, array)
-    found = await arrays.chunk_digests(place, layout, digest)
+    kept_digests = await arrays.chunk_digests(place, layout, digest)
     chunks = [
         (await arrays.chunk(place, layout, ordinal, each))[: layout.inside_bytes(ordinal)]
-        for ordinal, each in enumerate(found)
+        for ordinal, each in enumerate(kept_digests)
     ]
 
-    assert list(found) == digests
+    assert list(kept_digests) == digests
     assert len(digests) > 2
     assert b"".join(chunks) == array.tobytes()
 

@@ -71,5 +71,5 @@ class PlainGraph:
         everywhere = np.full(self.lattice.shape, float(blocked))
         for site, value in zip(self.sites, values, strict=True):
             everywhere[site] = value
-        told: list[float] = everywhere.reshape(-1).tolist()
-        return told
+        listed: list[float] = everywhere.reshape(-1).tolist()
+        return listed

@@ -85,19 +85,19 @@ def test_components_are_those_of_plain_searches(requested: LatticeSpec) -> None:
     labels = graph.labels()
     frame = requested.geometry
 
-    found = clusters_of(grid, GO)
+    clusters = clusters_of(grid, GO)
     unlabelled = clusters_of(grid, GO, is_labelled=False)
 
-    assert found.labels.tolist() == graph.spread(labels.astype(float), -1)
-    assert found.sizes.tolist() == np.bincount(labels).tolist() == unlabelled.sizes.tolist()
-    for label, index in enumerate(found.firsts.tolist()):
+    assert clusters.labels.tolist() == graph.spread(labels.astype(float), -1)
+    assert clusters.sizes.tolist() == np.bincount(labels).tolist() == unlabelled.sizes.tolist()
+    for label, index in enumerate(clusters.firsts.tolist()):
         members = [graph.sites[n] for n in np.flatnonzero(labels == label).tolist()]
         assert frame.index(members[0]) == index == unlabelled.firsts[label]
         for axis, length in enumerate(frame.shape):
             across = {site[axis] for site in members} >= {0, length - 1}
-            assert found.spanning[label, axis] == across == unlabelled.spanning[label, axis]
+            assert clusters.spanning[label, axis] == across == unlabelled.spanning[label, axis]
             around = leads_around(graph.lattice, axis, members[0])
-            assert found.wrapping[label, axis] == around == unlabelled.wrapping[label, axis]
+            assert clusters.wrapping[label, axis] == around == unlabelled.wrapping[label, axis]
 
 
 @whatever
@@ -144,8 +144,8 @@ def test_cheapest_ways_cost_what_plain_ones_do(
         assert path.length == pytest.approx(expected, rel=1e-11, abs=1e-9)
     for site in graph.sites:
         known = sorted(one[site] for one in lengths if site in one)
-        told = nearest.ranks.lengths[grid.index(site)]
-        assert told[np.isfinite(told)].tolist() == pytest.approx(known, rel=1e-11, abs=1e-9)
+        by_rank = nearest.ranks.lengths[grid.index(site)]
+        assert by_rank[np.isfinite(by_rank)].tolist() == pytest.approx(known, rel=1e-11, abs=1e-9)
 
 
 @whatever
@@ -163,9 +163,9 @@ def test_shortest_paths_are_as_many_as_plain_sums_say(
             if math.isclose(lengths[site] + cost, lengths[near], rel_tol=1e-12):
                 counts[near] = counts.get(near, 0) + counts[site]
 
-    found = count_shortest(grid, grid.index(start), grid.index(goal), 1 << 20, GO)
+    counted = count_shortest(grid, grid.index(start), grid.index(goal), 1 << 20, GO)
 
-    assert (found.count or 0) == counts.get(goal, 0)
+    assert (counted.count or 0) == counts.get(goal, 0)
 
 
 @whatever
@@ -182,9 +182,9 @@ def test_trees_are_those_of_linear_algebra(requested: LatticeSpec, data: st.Data
         trees += np.linalg.slogdet(graph.laplacian[np.ix_(members, members)])[1]
 
     edges, cost = cheapest_tree(rows, prices)
-    told = log_spanning_trees(rows, clusters_of(grid, GO).labels[rows.sites], GO)
+    log_count = log_spanning_trees(rows, clusters_of(grid, GO).labels[rows.sites], GO)
 
-    assert told == pytest.approx(trees, abs=1e-8)
+    assert log_count == pytest.approx(trees, abs=1e-8)
     assert len(edges) == count - len(set(labels.tolist()))
     assert cost == pytest.approx(plain_tree_cost(graph, prices))
 
@@ -279,8 +279,8 @@ def test_lengths_on_free_lattices_with_diagonal_steps_have_a_closed_form(
 
     for goal, length in lattice.distances([start]).items():
         runs = frame.runs(start, goal)
-        told = sum(run.count * math.sqrt(sum(map(abs, run.step))) for run in runs)
-        assert told == pytest.approx(length, rel=1e-12)
+        run_length = sum(run.count * math.sqrt(sum(map(abs, run.step))) for run in runs)
+        assert run_length == pytest.approx(length, rel=1e-12)
 
 
 def test_lines_of_more_than_a_word_are_read_off_bit_by_bit() -> None:
@@ -289,13 +289,13 @@ def test_lines_of_more_than_a_word_are_read_off_bit_by_bit() -> None:
         blocked = rng.random((5, length)) < 0.4
         grid = grid_of(Plain(blocked, (False, True), moore=False, no_cutting=True))
 
-        found = clusters_of(grid, GO)
+        clusters = clusters_of(grid, GO)
 
         joined = (
             blocked[:, :-1]
             | blocked[:, 1:]
-            | (np.diff(found.labels.reshape(5, length), axis=1) == 0)
+            | (np.diff(clusters.labels.reshape(5, length), axis=1) == 0)
         )
         assert joined.all()
-        assert (found.labels.reshape(5, length) < 0).tolist() == blocked.tolist()
-        assert found.sizes.sum() == (~blocked).sum()
+        assert (clusters.labels.reshape(5, length) < 0).tolist() == blocked.tolist()
+        assert clusters.sizes.sum() == (~blocked).sum()

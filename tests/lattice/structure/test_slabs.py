@@ -38,12 +38,12 @@ def lattices(draw: st.DrawFn) -> LatticeSpec:
 def check(requested: LatticeSpec, rows: int, components_max: int) -> None:
     expected = _find(held(requested), components_max, Stop())
 
-    found = by_slabs(requested, rows, components_max)
+    joined = by_slabs(requested, rows, components_max)
 
-    assert found.count == expected.count
-    assert found.largest == expected.largest
-    assert found.axes == expected.axes
-    assert found.computation.sites_expanded == expected.computation.sites_expanded
+    assert joined.count == expected.count
+    assert joined.largest == expected.largest
+    assert joined.axes == expected.axes
+    assert joined.computation.sites_expanded == expected.computation.sites_expanded
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

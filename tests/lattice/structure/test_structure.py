@@ -47,9 +47,9 @@ async def test_sites_have_as_many_neighbours_as_they_have(
         requested = random_spec(seed, axis_count)
         degrees = PlainGraph(requested).degrees.astype(int)
 
-        told = await count_degrees(operations, held(requested))
+        actual = await count_degrees(operations, held(requested))
 
-        assert list(told.counts) == sorted(
+        assert list(actual.counts) == sorted(
             (int(one), int((degrees == one).sum())) for one in set(degrees)
         )
 
@@ -58,10 +58,10 @@ async def test_a_quintillion_sites_are_counted_by_their_degrees(
     operations: OperationContext,
 ) -> None:
     n = 10**6 - 2
-    told = await count_degrees(operations, held(spec(10**6, 10**6, 10**6)))
+    actual = await count_degrees(operations, held(spec(10**6, 10**6, 10**6)))
 
-    assert list(told.counts) == [(3, 8), (4, 12 * n), (5, 6 * n**2), (6, n**3)]
-    assert told.computation.method is Method.CLOSED_FORM
+    assert list(actual.counts) == [(3, 8), (4, 12 * n), (5, 6 * n**2), (6, n**3)]
+    assert actual.computation.method is Method.CLOSED_FORM
 
 
 @AXES
@@ -74,15 +74,15 @@ async def test_components_are_those_that_paths_join(
         labels = graph.labels()
         sizes = np.bincount(labels)
 
-        found = await find_components(operations, held(requested), 1_000)
-        told = await all_of(
+        components = await find_components(operations, held(requested), 1_000)
+        actual = await all_of(
             label_components(operations, held(requested), everything(requested)), "labels"
         )
 
-        assert told.tolist() == graph.spread(labels.astype(float), -1)
-        assert found.count == len(sizes)
-        assert [one.size for one in found.largest] == sorted(sizes, reverse=True)
-        for one in found.largest:
+        assert actual.tolist() == graph.spread(labels.astype(float), -1)
+        assert components.count == len(sizes)
+        assert [one.size for one in components.largest] == sorted(sizes, reverse=True)
+        for one in components.largest:
             members = [graph.sites[n] for n in np.flatnonzero(labels == one.label).tolist()]
             assert one.first == members[0]
             faces = [
@@ -132,10 +132,10 @@ async def test_sites_are_as_far_apart_as_the_plainest_search_says(
 async def test_a_quintillion_sites_are_as_far_apart_as_a_formula_says(
     operations: OperationContext,
 ) -> None:
-    told = await measure_extent(operations, held(spec(10**9, 10**9)), [])
+    actual = await measure_extent(operations, held(spec(10**9, 10**9)), [])
 
-    assert (told.diameter, told.radius) == (2 * 10**9 - 2, 10**9)
-    assert told.mean_distance == pytest.approx(2 * 10**9 / 3, rel=1e-9)
+    assert (actual.diameter, actual.radius) == (2 * 10**9 - 2, 10**9)
+    assert actual.mean_distance == pytest.approx(2 * 10**9 / 3, rel=1e-9)
 
 
 def plain_centrality(graph: PlainGraph, measure: Measure, damping: float) -> Any:
@@ -173,9 +173,9 @@ async def test_centralities_are_those_of_plain_linear_algebra(
         expected = plain_centrality(graph, measure, damping)
 
         query = centrality_query(requested, measure, [], None, 0, damping)
-        told = await all_of(find_centrality(operations, held(requested), query), "values")
+        actual = await all_of(find_centrality(operations, held(requested), query), "values")
 
-        np.testing.assert_allclose(told, graph.spread(expected, 0), rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(actual, graph.spread(expected, 0), rtol=1e-9, atol=1e-10)
 
 
 @AXES
@@ -187,12 +187,12 @@ async def test_the_eigenvector_is_one_and_as_long_as_it_should_be(
         graph = PlainGraph(requested)
 
         query = centrality_query(requested, Measure.EIGENVECTOR, [], None, 0, 0)
-        told = await all_of(find_centrality(operations, held(requested), query), "values")
+        actual = await all_of(find_centrality(operations, held(requested), query), "values")
 
         largest = np.linalg.eigvalsh(graph.adjacency)[-1]
-        np.testing.assert_allclose(graph.adjacency @ told, largest * told, atol=1e-7)
-        assert np.linalg.norm(told) == pytest.approx(1)
-        assert (told >= 0).all()
+        np.testing.assert_allclose(graph.adjacency @ actual, largest * actual, atol=1e-7)
+        assert np.linalg.norm(actual) == pytest.approx(1)
+        assert (actual >= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ async def test_betweenness_is_as_published(
     requested = spec(*shape)
     query = centrality_query(requested, Measure.BETWEENNESS, [site], None, 0, 0)
 
-    (told,) = await all_of(find_centrality(operations, held(requested), query), "values")
+    (actual,) = await all_of(find_centrality(operations, held(requested), query), "values")
 
-    assert told == pytest.approx(value, rel=1e-9)
+    assert actual == pytest.approx(value, rel=1e-9)
 
 
 async def test_the_most_central_sites_come_first(operations: OperationContext) -> None:
@@ -236,12 +236,12 @@ async def test_eigenvalues_are_those_of_the_laplacian(
         expected = np.linalg.eigvalsh(PlainGraph(requested).laplacian)
         k = min(7, len(expected))
 
-        told = await find_spectrum(operations, held(requested), k)
+        actual = await find_spectrum(operations, held(requested), k)
 
-        np.testing.assert_allclose(told.eigenvalues, expected[:k], atol=1e-9)
+        np.testing.assert_allclose(actual.eigenvalues, expected[:k], atol=1e-9)
         above = expected[expected > 1e-9]
-        if len(above) and told.gap:
-            assert told.gap == pytest.approx(above[0], rel=1e-9)
+        if len(above) and actual.gap:
+            assert actual.gap == pytest.approx(above[0], rel=1e-9)
 
 
 async def test_eigenvalues_of_large_lattices_are_found_by_iteration(
@@ -253,10 +253,10 @@ async def test_eigenvalues_of_large_lattices_are_found_by_iteration(
     requested = LatticeSpec(geometry=frame, blocked=np.packbits(bits, bitorder="little").tobytes())
     expected = np.linalg.eigvalsh(PlainGraph(requested).laplacian)[:4]
 
-    told = await find_spectrum(operations, held(requested), 4)
+    actual = await find_spectrum(operations, held(requested), 4)
 
-    assert told.computation.method is Method.SUBSPACE_ITERATION
-    np.testing.assert_allclose(told.eigenvalues, expected, atol=1e-9)
+    assert actual.computation.method is Method.SUBSPACE_ITERATION
+    np.testing.assert_allclose(actual.eigenvalues, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -275,9 +275,9 @@ async def test_spanning_trees_are_as_many_as_published(
     operations: OperationContext, shape: tuple[int, ...], periodic: bool, count: int
 ) -> None:
     """A007341, A212800, A071763."""
-    told = await count_trees(operations, held(spec(*shape, periodic=periodic)))
+    actual = await count_trees(operations, held(spec(*shape, periodic=periodic)))
 
-    assert told.log_count == pytest.approx(math.log(count), rel=1e-13)
+    assert actual.log_count == pytest.approx(math.log(count), rel=1e-13)
 
 
 async def test_spanning_trees_of_large_lattices_are_as_published(
@@ -303,10 +303,10 @@ async def test_spanning_trees_are_as_many_as_a_determinant_says(
         kept = np.setdiff1d(np.arange(len(labels)), np.unique(labels, return_index=True)[1])
         expected = np.linalg.slogdet(graph.laplacian[np.ix_(kept, kept)])[1] if len(kept) else 0
 
-        told = await count_trees(operations, held(requested))
+        actual = await count_trees(operations, held(requested))
 
-        assert told.log_count == pytest.approx(expected, rel=1e-10, abs=1e-9)
-        assert told.trees == labels.max() + 1
+        assert actual.log_count == pytest.approx(expected, rel=1e-10, abs=1e-9)
+        assert actual.trees == labels.max() + 1
 
 
 @AXES
@@ -321,9 +321,9 @@ async def test_heat_flows_as_the_exponential_of_the_laplacian_says(
         expected = vectors @ (np.exp(-time * values) * vectors[0])
 
         query = heat_query(requested, graph.sites[0], time, [], None)
-        told = await all_of(find_heat(operations, held(requested), query), "values")
+        actual = await all_of(find_heat(operations, held(requested), query), "values")
 
-        np.testing.assert_allclose(told, graph.spread(expected, 0), atol=1e-12)
+        np.testing.assert_allclose(actual, graph.spread(expected, 0), atol=1e-12)
 
 
 async def test_heat_on_a_quintillion_sites_is_that_far_from_any_edge(
@@ -333,10 +333,10 @@ async def test_heat_on_a_quintillion_sites_is_that_far_from_any_edge(
     middle = (5 * 10**8, 5 * 10**8)
     query = heat_query(requested, middle, 1.0, [middle, (0, 0)], None)
 
-    told = await all_of(find_heat(operations, held(requested), query), "values")
+    actual = await all_of(find_heat(operations, held(requested), query), "values")
 
     # exp(-2) I_0(2) along each axis.
-    assert told.tolist() == pytest.approx([0.30850832255367103**2, 0.0], rel=1e-12)
+    assert actual.tolist() == pytest.approx([0.30850832255367103**2, 0.0], rel=1e-12)
 
 
 @AXES
@@ -354,9 +354,9 @@ async def test_resistances_are_those_of_the_inverse_of_the_laplacian(
             for n in (0, last // 2, last)
         ]
 
-        told = await find_resistances(operations, held(requested), pairs)
+        actual = await find_resistances(operations, held(requested), pairs)
 
-        assert list(told.values) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert list(actual.values) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -374,9 +374,9 @@ async def test_resistances_are_as_published(
     b: tuple[int, ...],
     value: float,
 ) -> None:
-    told = await find_resistances(operations, held(spec(*shape)), [(a, b)])
+    actual = await find_resistances(operations, held(spec(*shape)), [(a, b)])
 
-    assert list(told.values) == [pytest.approx(value, rel=1e-12)]
+    assert list(actual.values) == [pytest.approx(value, rel=1e-12)]
 
 
 @AXES

@@ -104,10 +104,10 @@ def test_the_least_number_of_the_contract_is_undone(step: Step) -> None:
     chain = Chain.of([step], fit_of(array, (True, False)))
     inverse = chain.inverse()
     assert inverse is not None
-    told = convert.steps(convert.transforms(inverse.steps))
+    restored = convert.steps(convert.transforms(inverse.steps))
 
     there, _ = chain.apply(array.copy(), GO)
-    back, _ = Chain.of(told, chain.fits[-1]).apply(there, GO)
+    back, _ = Chain.of(restored, chain.fits[-1]).apply(there, GO)
 
     np.testing.assert_array_equal(back, array)
 

@@ -104,9 +104,9 @@ def test_whole_numbers_wrap_around(case: Case, number: int) -> None:
 
     exact = case.array.astype(object)
     unsigned = np.dtype(f"u{case.array.itemsize}")
-    for found, expected in ((product, exact * number), (total, exact + number)):
+    for actual, expected in ((product, exact * number), (total, exact + number)):
         wrapped = (expected % (1 << bits)).astype(unsigned)
-        np.testing.assert_array_equal(found.view(unsigned), wrapped)
+        np.testing.assert_array_equal(actual.view(unsigned), wrapped)
     np.testing.assert_array_equal(back, case.array)
 
 
@@ -197,10 +197,10 @@ def test_differences_are_those_of_neighbours(case: Case) -> None:
         mode = "wrap" if ring and array.shape[axis] > 2 else "nearest"
         expected += nd.correlate1d(array, [1, -2, 1], axis, mode=mode)
 
-    found = stencils.laplacian(case.array, case.rings, no_stop())
+    actual = stencils.laplacian(case.array, case.rings, no_stop())
     stepped = stencils.diffuse(case.array.copy(), case.rings, 0.1, 1, no_stop())
 
-    np.testing.assert_allclose(found, expected, atol=tolerance)
+    np.testing.assert_allclose(actual, expected, atol=tolerance)
     np.testing.assert_allclose(stepped, array + 0.1 * expected, atol=tolerance)
 
 
@@ -209,10 +209,10 @@ def test_differences_are_those_of_neighbours(case: Case) -> None:
 def test_a_slope_is_the_gradient_of_numpy(case: Case) -> None:
     array = np.pad(case.array, 1, mode="linear_ramp")
 
-    found = stencils.gradient_magnitude(array, (False,) * array.ndim, no_stop())
+    actual = stencils.gradient_magnitude(array, (False,) * array.ndim, no_stop())
 
     slopes = np.gradient(array) if array.ndim > 1 else [np.gradient(array)]
-    np.testing.assert_allclose(found, np.sqrt(sum(each**2 for each in slopes)), atol=1e-10)
+    np.testing.assert_allclose(actual, np.sqrt(sum(each**2 for each in slopes)), atol=1e-10)
 
 
 @few
@@ -267,10 +267,10 @@ def test_medians_are_those_of_scipy(case: Case) -> None:
     edges, mode = same_edges(case)
     lengths = tuple(int(each) for each in case.rng.choice([1, 3, 5], case.axes))
 
-    found = windows.median(case.array, lengths, edges, no_stop())
+    actual = windows.median(case.array, lengths, edges, no_stop())
 
     expected = nd.median_filter(case.array, size=lengths, mode=mode, cval=3)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(actual, expected)
 
 
 @few
@@ -321,12 +321,12 @@ def test_a_turned_plane_is_that_of_scipy(
     edges, mode = same_edges(Case(array, (), case.rng))
     plane = (0, array.ndim - 1)
 
-    found, _ = sampling.rotate(array, plane, degrees, edges, no_stop(), linear=linear)
+    actual, _ = sampling.rotate(array, plane, degrees, edges, no_stop(), linear=linear)
 
     options = {"order": int(linear), "mode": mode, "cval": 3.0, "prefilter": False}
     expected = nd.rotate(array, degrees, axes=plane[::-1], reshape=False, **options)
     # A place that lies in the middle of two sites may be rounded to either.
-    assert np.isclose(found, expected, atol=1e-9).mean() > 0.9
+    assert np.isclose(actual, expected, atol=1e-9).mean() > 0.9
 
 
 @few
@@ -351,13 +351,13 @@ def test_distances_are_those_of_scipy(case: Case, ring: bool) -> None:
 @given(cases(FLOATING, axes_max=3), st.booleans())
 def test_modes_are_those_of_numpy(case: Case, inverse: bool) -> None:
     array = case.array + 1j * case.array[..., ::-1]
-    found = array.copy()
+    actual = array.copy()
 
-    spectral.fourier(found, no_stop(), inverse=inverse)
+    spectral.fourier(actual, no_stop(), inverse=inverse)
 
     expected = (np.fft.ifftn if inverse else np.fft.fftn)(array)
     tolerance = 1e-3 if array.dtype == np.complex64 else 1e-9
-    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(array).sum())
+    np.testing.assert_allclose(actual, expected, atol=tolerance * np.abs(array).sum())
 
 
 def test_what_is_nowhere_0_is_infinitely_far() -> None:

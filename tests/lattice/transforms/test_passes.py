@@ -68,10 +68,10 @@ def by_boxes(chain: Chain, array: np.ndarray) -> tuple[np.ndarray, list[int], in
 def check(chain: Chain, array: np.ndarray) -> int:
     expected, reports = chain.apply(array.copy(), GO)
 
-    found, counts, boxes = by_boxes(chain, array)
+    actual, counts, boxes = by_boxes(chain, array)
 
-    assert found.dtype == expected.dtype
-    assert found.tobytes() == expected.tobytes()
+    assert actual.dtype == expected.dtype
+    assert actual.tobytes() == expected.tobytes()
     assert counts == [report.clamped_count for report in reports]
     return boxes
 
@@ -179,12 +179,12 @@ def test_many_steps_of_diffusion_are_several_passes_of_boxes_that_fit(
     array = np.broadcast_to(np.float32(0), (1000, 1000, 1000))
     chain = Chain.of([neighbours.Diffuse(0.1, 40)], fit_of(array, (True, True, True)))
 
-    found = passes_of(chain, 1 << 29)
+    actual = passes_of(chain, 1 << 29)
 
-    steps = [part.step for each in found for part in each.parts]
+    steps = [part.step for each in actual for part in each.parts]
     assert sum(step.steps for step in steps if isinstance(step, neighbours.Diffuse)) == 40
-    assert len(found) > 1
-    for each in found:
+    assert len(actual) > 1
+    for each in actual:
         planes = each.lengths[0] + 2 * each.reach.lengths[0]
         assert 2 * 4_000_000 * planes < 1 << 29
         assert planes <= 2 * each.lengths[0]

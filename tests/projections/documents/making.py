@@ -48,9 +48,9 @@ async def projected(
 ) -> None:
     """Project everything that was appended, and stop."""
     async with running(run_of(store, log, Documents(), event_count_max=event_count_max)):
-        found = await until(store, await log.head(), KEY)
-    assert found.active.stop is None
-    assert found.active.problem == ""
+        status = await until(store, await log.head(), KEY)
+    assert status.active.stop is None
+    assert status.active.problem == ""
 
 
 def prepare(document: Document) -> None:

@@ -59,7 +59,7 @@ async def test_a_document_is_shown_as_its_events_say(
     await projected(store, log)
 
     (view,) = await shown(store, "document_views")
-    told = {
+    expected = {
         "document": "1",
         "name": "towers.pdf",
         "media_type": "application/pdf",
@@ -79,7 +79,7 @@ async def test_a_document_is_shown_as_its_events_say(
         "status": "analysed",
         "last_position": 9,
     }
-    assert {name: view[name] for name in told} == told
+    assert {name: view[name] for name in expected} == expected
     assert view["created_at"] <= view["updated_at"]
 
 
@@ -311,9 +311,9 @@ async def test_what_is_no_document_is_put_aside_and_the_others_go_on(
     await log.append([wrong, uploaded("2"), extracted("2", TABLE)])
 
     async with running(run_of(store, log, Documents())):
-        found = await until(store, 3, KEY)
+        status = await until(store, 3, KEY)
 
-    assert (found.active.stop, found.active.quarantined_count) == (None, 1)
+    assert (status.active.stop, status.active.quarantined_count) == (None, 1)
     assert [row["document"] for row in await shown(store, "semantic_ir")] == ["2"]
 
 
@@ -327,9 +327,9 @@ async def test_a_document_has_so_many_policies_and_no_more(
     await log.append([uploaded("1"), *policies])
 
     async with running(run_of(store, log, Documents(), event_count_max=5_000)):
-        found = await until(store, len(policies) + 1, KEY)
+        status = await until(store, len(policies) + 1, KEY)
 
-    assert found.active.quarantined_count == 2
+    assert status.active.quarantined_count == 2
     (view,) = await shown(store, "document_views")
     assert len(view["policies"]) == NAME_COUNT_MAX
 

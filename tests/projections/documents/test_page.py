@@ -13,7 +13,7 @@ from services.projections.shipped.documents import payloads
 from tests.processes import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "documents.md").read_text()
-SAID = re.findall(r"^`([a-z-]+)`[^`].*?```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
+EXAMPLES = re.findall(r"^`([a-z-]+)`[^`].*?```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
 
 WRITTEN = {
     "document-uploaded": events.DocumentUploaded,
@@ -46,23 +46,23 @@ def names(kind: type) -> dict[str, Any]:
 
 
 def test_every_event_of_the_example_is_on_the_page() -> None:
-    assert {event_type for event_type, _ in SAID} == WRITTEN.keys()
+    assert {event_type for event_type, _ in EXAMPLES} == WRITTEN.keys()
 
 
-@pytest.mark.parametrize(("event_type", "said"), SAID, ids=[one for one, _ in SAID])
-def test_the_example_writes_what_the_page_says(event_type: str, said: str) -> None:
-    parsed = json.loads(said)
+@pytest.mark.parametrize(("event_type", "example"), EXAMPLES, ids=[one for one, _ in EXAMPLES])
+def test_the_example_writes_what_the_page_says(event_type: str, example: str) -> None:
+    parsed = json.loads(example)
     codec: Codec[Any] = Codec(WRITTEN[event_type])
 
     assert codec.write(codec.read(parsed, is_complete=True)) == parsed
     assert keys(parsed, names(WRITTEN[event_type])) == names(WRITTEN[event_type])
 
 
-@pytest.mark.parametrize(("event_type", "said"), SAID, ids=[one for one, _ in SAID])
-def test_what_the_page_says_is_understood(event_type: str, said: str) -> None:
+@pytest.mark.parametrize(("event_type", "example"), EXAMPLES, ids=[one for one, _ in EXAMPLES])
+def test_what_the_page_says_is_understood(event_type: str, example: str) -> None:
     if event_type in SHOWN:
         kind: type[Any] = SHOWN[event_type]
-        Codec(kind).read(json.loads(said))
+        Codec(kind).read(json.loads(example))
 
 
 def keys(parsed: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:

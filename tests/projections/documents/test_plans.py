@@ -46,10 +46,10 @@ async def filled(store: PostgresProjectionStore) -> AsyncIterator[Connection]:
 
 def indexes(plan: dict[str, Any]) -> set[str]:
     """That a plan looks into, and `all rows` where it looks at a whole table."""
-    found = {plan["Index Name"]} if "Index Name" in plan else set()
+    names = {plan["Index Name"]} if "Index Name" in plan else set()
     if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] in ("documents", "elements"):
-        found.add("all rows")
-    return found.union(*(indexes(one) for one in plan.get("Plans", [])))
+        names.add("all rows")
+    return names.union(*(indexes(one) for one in plan.get("Plans", [])))
 
 
 async def looked_into(connection: Connection, statement: str, *arguments: object) -> set[str]:

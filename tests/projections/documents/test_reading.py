@@ -48,14 +48,14 @@ def ids(page: Page) -> list[str]:
 async def elements_of(reader: DocumentReader, wanted: ElementFilter, size: int) -> list[str]:
     """All pages, as the wire has them."""
     request = pb.ListElementsRequest()
-    found: list[str] = []
+    ids: list[str] = []
     while True:
         _, behind = convert.asked_elements(request)
         page = await reader.elements(TENANT, wanted, behind, size)
         response = convert.elements_response(page)
-        found += [f"{one.document}/{one.id}" for one in response.elements]
+        ids += [f"{one.document}/{one.id}" for one in response.elements]
         if not response.next_page_token:
-            return found
+            return ids
         request.page_token = response.next_page_token
 
 

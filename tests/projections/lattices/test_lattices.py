@@ -64,7 +64,7 @@ async def search(
     return await lattices.SearchLattices(pb.SearchLatticesRequest(**fields))
 
 
-async def found(lattices: "LatticeViewServiceAsyncStub", **fields: Any) -> list[str]:
+async def ids_of(lattices: "LatticeViewServiceAsyncStub", **fields: Any) -> list[str]:
     return [one.lattice_id for one in (await search(lattices, **fields)).lattices]
 
 
@@ -91,15 +91,15 @@ async def test_lattices_are_found_by_shape_kind_and_age(
     await projected(projections, catalogue)
 
     moore, von_neumann = lattice_pb2.NEIGHBOURHOOD_MOORE, lattice_pb2.NEIGHBOURHOOD_VON_NEUMANN
-    assert await found(lattices) == [maze, cube, square]
-    assert await found(lattices, shape=[4, 4]) == [maze, square]
-    assert await found(lattices, axis_count=3) == [cube]
-    assert await found(lattices, neighbourhood=moore) == [cube]
-    assert await found(lattices, neighbourhood=von_neumann, obstruction=1) == [square]
-    assert await found(lattices, obstruction=2) == [maze]
-    assert await found(lattices, site_count_min=9) == [maze, square]
-    assert await found(lattices, created_before=middle) == []
-    assert square in await found(lattices, created_from=middle)
+    assert await ids_of(lattices) == [maze, cube, square]
+    assert await ids_of(lattices, shape=[4, 4]) == [maze, square]
+    assert await ids_of(lattices, axis_count=3) == [cube]
+    assert await ids_of(lattices, neighbourhood=moore) == [cube]
+    assert await ids_of(lattices, neighbourhood=von_neumann, obstruction=1) == [square]
+    assert await ids_of(lattices, obstruction=2) == [maze]
+    assert await ids_of(lattices, site_count_min=9) == [maze, square]
+    assert await ids_of(lattices, created_before=middle) == []
+    assert square in await ids_of(lattices, created_from=middle)
 
 
 async def test_changed_blocked_sites_are_told(
@@ -114,9 +114,9 @@ async def test_changed_blocked_sites_are_told(
     await catalogue.append([blocked_changed(later, 8, 6)])
     await projected(projections, catalogue)
 
-    told = (await search(lattices, obstruction=2)).lattices
+    views = (await search(lattices, obstruction=2)).lattices
 
-    assert [(each.lattice_id, each.vertices, each.edges) for each in told] == [
+    assert [(each.lattice_id, each.vertices, each.edges) for each in views] == [
         (later, 8, "6"),
         (at_once, 9, "7"),
     ]
@@ -134,7 +134,7 @@ async def test_a_deleted_lattice_is_gone(
     await catalogue.append([deleted(brief), three, deleted(gone)])
     await projected(projections, catalogue)
 
-    assert await found(lattices) == [stays]
+    assert await ids_of(lattices) == [stays]
 
 
 async def test_pages_hold_each_lattice_once(

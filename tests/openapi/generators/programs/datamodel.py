@@ -39,14 +39,14 @@ def main(url: str) -> None:
         corners = {"start": {"coordinates": [0, 0, 0]}, "goal": {"coordinates": [9, 9, 9]}}
         query = FindPathRequest.model_validate(corners)
         path = f"/v1/lattices/{lattice.latticeId}:findPath"
-        found = post(client, path, query, FindPathResponse)
+        reply = post(client, path, query, FindPathResponse)
 
         for name in ("submitted", "approved"):
             event = {"stream": "permit-1", "type": name, "json": {"by": "Ada"}}
             append = AppendRequest.model_validate({"events": [event]})
             post(client, "/v1/events:append", append, AppendResponse)
         types = [event.event.type for event in read(client, "permit-1")]
-    print(json.dumps({"length": found.path.length, "types": types}))
+    print(json.dumps({"length": reply.path.length, "types": types}))
 
 
 def read(client: httpx.Client, stream: str) -> list[RecordedEvent]:

@@ -44,8 +44,8 @@ def main(url: str) -> None:
     lattice = lattice_service_create_lattice.sync(client=girih, body=cube)
     assert isinstance(lattice, Lattice), lattice
     query = FindPathRequest(start=SiteInput([0, 0, 0]), goal=SiteInput([9, 9, 9]))
-    found = lattice_service_find_path.sync(UUID(lattice.lattice_id), client=girih, body=query)
-    assert isinstance(found, FindPathResponse), found
+    reply = lattice_service_find_path.sync(UUID(lattice.lattice_id), client=girih, body=query)
+    assert isinstance(reply, FindPathResponse), reply
 
     submitted = EventInput(stream="permit-1", type_="submitted", json={"by": "Ada"})
     event_store_service_append.sync(client=girih, body=AppendRequest([submitted]))
@@ -59,7 +59,7 @@ def main(url: str) -> None:
     events = [RecordedEvent.from_dict(json.loads(line)) for line in read.content.splitlines()]
 
     types = [event.event.type_ for event in events]
-    print(json.dumps({"length": found.path.length, "types": types}))
+    print(json.dumps({"length": reply.path.length, "types": types}))
 
 
 main(os.environ["GIRIH_URL"])
