@@ -1,9 +1,11 @@
 """Promises about the repository itself."""
 
+import ast
 import os
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,13 @@ PROJECTS = ("pyproject.toml", "girih/pyproject.toml")
 _variable = re.compile(r'"(GIRIH_[A-Z_]+)"')
 _link = re.compile(r"\]\(([^)\s]+)\)")
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
+SOURCES = (
+    *("services", "gateway", "cli", "girih", "girih_server"),
+    *("release", "docs", "examples", "bench", "tests"),
+)
+_no_term = re.compile("(^|_)(found|told|said|says|tells?|heard|hears?|patience)(_|$)")
+_left = {"is_heard"}
+"""In gateway/site/health.py, which is to follow."""
 
 
 def test_locks_exist_for_what_each_is_installed_for() -> None:
@@ -139,3 +148,71 @@ def test_make_looks_for_a_python_once(tmp_path: Path) -> None:
 
     assert "python3.12 -B -m cli.local.addresses" in done.stdout
     assert asked.read_text().split() == ["3.13", "3.12"]
+
+
+def test_names_are_terms_of_the_field() -> None:
+    """A name says what a value is: a record, a match, a deadline. That it was found or told says
+    only how it came."""
+    files = [file for folder in SOURCES for file in sorted((ROOT / folder).rglob("*.py"))]
+
+    wrong = [
+        f"{file.relative_to(ROOT)}:{line}: {name}"
+        for file in files
+        if "_pb2" not in file.name
+        for line, name in _bound_names(ast.parse(file.read_text(encoding="utf-8")))
+        if not _is_term(name) and name not in _left
+    ]
+
+    assert len(files) > 1_000
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "found = 1",
+        "for told in (): pass",
+        "def tell(): pass",
+        "def ask(_said): pass",
+        "class Home: pass",
+        "class ToldProcess: pass",
+        "one.patience_s = 1",
+        "import asyncio as heard",
+        "match 1:\n    case found_at: pass",
+    ],
+)
+def test_a_name_that_is_no_term_of_the_field_is_seen(source: str) -> None:
+    (bound,) = [name for _, name in _bound_names(ast.parse(source)) if name not in ("one", "ask")]
+
+    assert not _is_term(bound)
+
+
+def _bound_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """What a module names itself, but for tests, whose names are sentences, and `found` as a field,
+    which the contract has."""
+    fields = {
+        one.target
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for one in node.body
+        if isinstance(one, ast.AnnAssign)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) if name != "found" or node not in fields:
+                yield node.lineno, name
+            case ast.Attribute(attr=name, ctx=ast.Store()):
+                yield node.lineno, name
+            case ast.arg(arg=name) | ast.alias(asname=str(name)) | ast.MatchAs(name=str(name)):
+                yield node.lineno, name
+            case ast.ClassDef(name=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                if not name.startswith("test_"):
+                    yield node.lineno, name
+
+
+def _is_term(name: str) -> bool:
+    """Not found is what gRPC calls it."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace("not_found", "")
+    return not _no_term.search(words) and not re.search("Home(?![a-z])", name)
