@@ -29,7 +29,7 @@ from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits
 from services.events.appending.remembered import RevisionCache
 from services.events.postgres.database import APPLICATION_NAME, Database
-from services.events.postgres.store import row_of
+from services.events.postgres.new_records import NewRecords
 from services.plumbing.postgres.sql import load
 from tests.authority import Authority
 from tests.chaos import unprotected
@@ -142,7 +142,9 @@ class _Writer:
     async def pages_of_an_append(self, head: int) -> int:
         """How many pages one behind `head` looks at. It is undone."""
         batch = record_batch([placed_event(new_event("measured"), head + 1, 0)], [b"record"])
-        (placed,), (header,) = batch.placed, batch.headers
+        (placed,) = batch.placed
+        new_records = NewRecords()
+        await new_records.add(batch.placed, batch.headers)
         async with self.database.connection() as connection:
             undone = connection.transaction()
             await undone.start()
@@ -154,7 +156,7 @@ class _Writer:
                 batch.recorded_at,
                 [placed.stream_number],
                 [placed.event.stream],
-                [row_of(placed, header)],
+                new_records,
             )
             await undone.rollback()
         (root,) = json.loads(plan)

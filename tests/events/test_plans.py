@@ -9,6 +9,7 @@ import pytest
 
 from girih.ids import Position, TenantId
 from services.events.postgres.database import Database
+from services.events.postgres.new_records import NewRecords
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
 from services.plumbing.postgres.database import Connection
@@ -76,7 +77,7 @@ async def connection(
             for _ in range(10):
                 await connection.fetch(sql(name), TENANT, *arguments)
         for _ in range(10):
-            await connection.fetchval(sql("append_records"), TENANT, 0, NOW, [], [], [])
+            await connection.fetchval(sql("append_records"), TENANT, 0, NOW, [], [], NewRecords())
         await fill(store, 3, ROWS)
         yield connection
 
@@ -93,7 +94,7 @@ async def test_every_lookup_reads_few_rows(connection: Connection) -> None:
 
 
 async def test_an_append_finds_the_head_without_reading_the_log(connection: Connection) -> None:
-    moved = [TENANT, ROWS - 1, NOW, [], [], []]
+    moved = [TENANT, ROWS - 1, NOW, [], [], NewRecords()]
     async with connection.transaction():
         before = await connection.fetchval(_READ) or 0
         assert await connection.fetchval(sql("append_records"), *moved) is False

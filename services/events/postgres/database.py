@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from services.events.postgres import isolation
+from services.events.postgres.new_records import take_encoded
 from services.events.settings import Settings
 from services.events.store import DatabaseStatus
 from services.plumbing.logging import get_logger
@@ -83,6 +84,10 @@ class Database(ServedDatabase):
         sharing = [name for name, one in self.others.items() if one.seen_place == here]
         if len(sharing) > 1:
             raise UnsafeDatabase(f"the places {' and '.join(sharing)} lead to the same database")
+
+    async def _connection_opened(self, connection: RawConnection) -> None:
+        await super()._connection_opened(connection)
+        await take_encoded(connection)
 
     async def place(self, connection: RawConnection) -> str:
         return str(await connection.fetchval(_sql("select_place")))

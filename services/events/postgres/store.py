@@ -15,7 +15,6 @@ from services.events.domain import (
     RECORD_TAG,
     LogEnd,
     LogState,
-    PlacedEvent,
     StoredEvent,
     StreamHead,
 )
@@ -25,6 +24,7 @@ from services.events.matching.recent import NewLabels
 from services.events.postgres import keeping
 from services.events.postgres.incarnations import Incarnations
 from services.events.postgres.labels import Labels, queries_of
+from services.events.postgres.new_records import NewRecords
 from services.events.postgres.placed import wherever_it_is
 from services.events.rules.stream_rules import RedactionTarget, StreamEnding, StreamRules
 from services.events.store import (
@@ -494,6 +494,8 @@ class _View:
 
     async def _insert(self, head: Position, batch: RecordBatch) -> bool:
         begun = [one for one in batch.placed if one.revision == 0]
+        new_records = NewRecords()
+        await new_records.add(batch.placed, batch.headers)
         is_written = await self._connection.fetchval(
             _sql("append_records"),
             self._tenant,
@@ -501,7 +503,7 @@ class _View:
             batch.recorded_at,
             [one.stream_number for one in begun],
             [one.event.stream for one in begun],
-            list(map(row_of, batch.placed, batch.headers)),
+            new_records,
         )
         return bool(is_written)
 
@@ -512,23 +514,6 @@ def _there(page: Sequence[TraceRow], fates: keeping.Fates) -> Iterator[TraceRow]
         header = fates.shown(row.header, shows_gone=False)
         if header:
             yield row._replace(header=header)
-
-
-def row_of(placed: PlacedEvent, header: bytes) -> tuple[object, ...]:
-    """An `events.new_record`."""
-    event, _, stream_number, revision, context = placed
-    event_id, _, event_type, tags, digest, _, payload, _ = event
-    return (
-        stream_number,
-        revision,
-        event_id,
-        event_type,
-        context.correlation_id,
-        digest,
-        tags or None,
-        header,
-        payload,
-    )
 
 
 async def _page(
