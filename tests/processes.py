@@ -91,12 +91,14 @@ class Process:
             )
 
     def wait_ready(self, within_s: float = 240.0) -> None:
-        """Wait until the process serves; a process that ends instead is an error."""
-        deadline = time.monotonic() + within_s
+        """Wait until the process serves; a process that ends instead is an error. It is asked the
+        less often the longer that takes, so that it gets ready meanwhile."""
+        began_s = time.monotonic()
         while not self.is_ready():
-            if not self.is_running or time.monotonic() > deadline:
+            waited_s = time.monotonic() - began_s
+            if not self.is_running or waited_s > within_s:
                 raise RuntimeError(f"{self.command} is not ready:\n{self.log.read_text()[-4000:]}")
-            time.sleep(0.05)
+            time.sleep(min(max(0.05, waited_s / 10), 0.2))
 
     def kill(self) -> None:
         """End it as a crash would: at once, with nothing said."""

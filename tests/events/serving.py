@@ -13,6 +13,9 @@ from services.events.postgres.store import PostgresEventStore
 from services.events.settings import DEFAULT_PLACE, Settings
 from tests.authority import Authority
 
+_POLL_S_MIN = 0.02
+_POLL_S_MAX = 0.2
+
 
 def development(database_url: str, authority: Authority, **environ: str) -> Settings:
     """The settings of a process in development."""
@@ -61,7 +64,14 @@ async def is_serving(channel: grpc.aio.Channel, service: str = "") -> bool:
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
-    """Return once `holds` answers True."""
+    """Return once `holds` answers True.
+
+    Asks the less often the longer it waits, and is a tenth of that late at most: who is asked
+    every moment answers instead of getting ready.
+    """
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
     async with asyncio.timeout(within_s):
-        while not await holds():  # noqa: ASYNC110 - what is waited for is in other processes
-            await asyncio.sleep(0.02)
+        while not await holds():
+            waited_s = loop.time() - began_s
+            await asyncio.sleep(min(max(_POLL_S_MIN, waited_s / 10), _POLL_S_MAX))

@@ -1,6 +1,5 @@
 """The lattice service in the process of the tests, and callers of it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from services.lattice.settings import Settings
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from services.plumbing.grpc.server import running
 from tests.authority import Authority
+from tests.events.serving import eventually
 
 ABSENT = "00000000-0000-7000-8000-000000000000"
 
@@ -148,9 +148,7 @@ async def replica(
 
 async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 90) -> None:
     """Wait until a coroutine function answers True."""
-    async with asyncio.timeout(within_s):
-        while not await holds():  # noqa: ASYNC110 - another process changes it
-            await asyncio.sleep(0.02)
+    await eventually(holds, within_s)
 
 
 async def refusal(call: Awaitable[object]) -> RemoteError:
