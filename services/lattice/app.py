@@ -69,6 +69,7 @@ from services.lattice.state.streams import EventStreams, acting_bearer
 from services.lattice.storage.arrays import ArrayStore
 from services.lattice.storage.bitmaps import KeptBitmaps
 from services.lattice.storage.opening import absolute, open_store, user_folder
+from services.lattice.structure.components import ComponentLabeller
 from services.lattice.structure.servicer import StructureServicer
 from services.lattice.transforms.applying import ChainApplier, Transformer
 from services.lattice.transforms.blocking import BlockedTransformer
@@ -198,7 +199,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
     journal_of_jobs = JobJournal(EventStreams(channel, answer_timeout_s))
-    job_parts = _job_parts(journal_of_jobs, parts, arrays, earlier, distributor)
+    labeller = ComponentLabeller(operations, parts.writer)
+    job_parts = _job_parts(journal_of_jobs, parts, arrays, earlier, distributor, labeller)
     jobs = _jobs(settings, job_parts, parts, compilation)
     server.registry.register(JobMetrics(jobs.scheduler))
     job_servicer = jobs_servicer.JobServicer(calls, jobs, journal_of_jobs)
@@ -291,6 +293,7 @@ def _job_parts(
     arrays: ArrayStore,
     earlier: EarlierStates,
     distributor: ChainDistributor,
+    labeller: ComponentLabeller,
 ) -> JobParts:
     return JobParts(
         journal=journal,
@@ -300,6 +303,7 @@ def _job_parts(
         fields=fields.states,
         writer=fields.writer,
         distributor=distributor,
+        labeller=labeller,
         model_of=recorded_model,
         spec_since=earlier.spec_since,
     )
@@ -337,6 +341,7 @@ def _jobs(
         fields.reader,
         scheduler,
         parts.distributor,
+        parts.labeller,
         bounds,
         fields.writer.limits,
     )

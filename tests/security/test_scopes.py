@@ -72,6 +72,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/lattices/{lattice_id}/fields/{name}:startTransform": {
         "transforms": [{"reflect": {"axes": [0]}}]
     },
+    "POST /v1/lattices/{lattice_id}:startComponentLabels": {"resultField": "labels"},
     "POST /v1/jobs/{job_id}:cancel": {},
     "POST /v1/jobs/{job_id}:continue": {},
     "POST /v1/lattices/{lattice_id}:render": {"pixelsMax": 100},

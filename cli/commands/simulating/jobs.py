@@ -350,7 +350,7 @@ def _pairs(job: "Json") -> Iterator[tuple[str, object]]:
     yield "lattice", job["latticeId"]
     yield "state", _state(job)
     yield "steps", f"{int(progress['stepsDone']):,} of {int(job['steps']):,}"
-    if "transform" not in job:
+    if "transform" not in job and not job.get("labelsComponents"):
         yield "seed", job["seed"]
     for each in progress["observables"]:
         yield each["name"], measured(each, digits=8)
@@ -363,6 +363,8 @@ def _pairs(job: "Json") -> Iterator[tuple[str, object]]:
 def _model(job: "Json") -> str:
     if "transform" in job:
         return "transform"
+    if job.get("labelsComponents"):
+        return "component labels"
     return next(str(name) for name in job["simulation"] if name != "initialField")
 
 

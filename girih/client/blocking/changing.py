@@ -196,6 +196,13 @@ class Jobs(Asking):
         question = jobs.transform(lattice, name, chain, expected_revision=expected_revision)
         return self._asked(question, timeout)
 
+    def label_components(
+        self, lattice: Lattice | str, result_field: str, *, timeout: float | None = None
+    ) -> Job:
+        """Start the labelling of a lattice's components, where it has too many sites for
+        `structure.labels`: workers write them into a field. Raises as `start`."""
+        return self._asked(jobs.label_components(lattice, result_field), timeout)
+
     def get(self, job: Job | str, *, timeout: float | None = None) -> Job:
         """A job as it is now."""
         return self._asked(jobs.get(job), timeout)

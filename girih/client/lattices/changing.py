@@ -210,6 +210,13 @@ class AsyncJobs(AsyncAsking):
         question = jobs.transform(lattice, name, chain, expected_revision=expected_revision)
         return await self._asked(question, timeout)
 
+    async def label_components(
+        self, lattice: Lattice | str, result_field: str, *, timeout: float | None = None
+    ) -> Job:
+        """Start the labelling of a lattice's components, where it has too many sites for
+        `structure.labels`: workers write them into a field. Raises as `start`."""
+        return await self._asked(jobs.label_components(lattice, result_field), timeout)
+
     async def get(self, job: Job | str, *, timeout: float | None = None) -> Job:
         """A job as it is now."""
         return await self._asked(jobs.get(job), timeout)

@@ -55,7 +55,7 @@ class Job:
     lattice_id: str
     state: JobState
     model: str
-    """What is simulated, by the contract's name; empty where a field is transformed."""
+    """What is simulated, by the contract's name; empty where nothing is."""
     simulation: dict[str, Any]
     """As in the contract's JSON."""
     chain: tuple[dict[str, Any], ...]
@@ -131,6 +131,14 @@ def transform(
         expected_revision=expected_revision,
     )
     return Asked("StartTransformJob", request, _of_response)
+
+
+def label_components(lattice: Lattice | str, result_field: str) -> Asked[Job]:
+    """With an id of its own, so that it may be repeated."""
+    request = pb.StartComponentLabelsJobRequest(
+        lattice_id=id_of(lattice), result_field=result_field, request_id=str(uuid4())
+    )
+    return Asked("StartComponentLabelsJob", request, _of_response)
 
 
 def get(job: Job | str) -> Asked[Job]:

@@ -25,11 +25,21 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptArray:
-    """Numbers that a worker finds by itself."""
+class WorkerArrays:
+    """What is kept, for a worker, which finds it by itself."""
 
     storage: str
     """As `LATTICE_STORAGE` has it."""
+
+    def use(self, work: Callable[[ArrayStore], Awaitable[T]]) -> T:
+        """Work with the arrays that are kept there, in a thread that has no event loop."""
+        return asyncio.run(_with_arrays(self.storage, work))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptArray(WorkerArrays):
+    """Numbers that a worker finds by itself."""
+
     tenant: str
     lattice_id: str
     shape: tuple[int, ...]
@@ -45,10 +55,6 @@ class KeptArray:
             return await work(reader, source)
 
         return self.use(reading)
-
-    def use(self, work: Callable[[ArrayStore], Awaitable[T]]) -> T:
-        """Work with the arrays that are kept where it is, in a thread that has no event loop."""
-        return asyncio.run(_with_arrays(self.storage, work))
 
 
 async def read_box(reader: FieldReader, source: FieldSource, box: Box) -> NDArray[Any]:

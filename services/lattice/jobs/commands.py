@@ -42,6 +42,9 @@ from services.lattice.simulations.models import AnyModel
 from services.lattice.simulations.running import RECORDS_MAX
 from services.lattice.state.journal import StreamChanged
 from services.lattice.state.lattices import Lattices
+from services.lattice.structure.clustering import LABEL_TYPE
+from services.lattice.structure.components import ComponentLabeller
+from services.lattice.structure.joining import JOINED_BYTES_MAX
 from services.lattice.transforms.applying import Operand, check_revision
 from services.lattice.transforms.chain import Chain
 from services.lattice.transforms.distributing import ChainDistributor
@@ -112,12 +115,13 @@ class Jobs:
         reader: FieldReader,
         scheduler: JobScheduler,
         distributor: ChainDistributor,
+        labeller: ComponentLabeller,
         bounds: JobBounds,
         limits: FieldLimits,
     ) -> None:
         self._journal, self.states, self.storage, self._marks = journal, states, storage, marks
         self._lattices, self._fields, self._reader = lattices, fields, reader
-        self.scheduler, self._distributor = scheduler, distributor
+        self.scheduler, self._distributor, self._labeller = scheduler, distributor, labeller
         self._bounds, self._limits = bounds, limits
 
     async def start(
@@ -168,17 +172,10 @@ class Jobs:
         FieldNotFound, LatticeChanged, WorkTooLarge, PlanLimit, JobsChanged."""
         held, _ = await self._lattices.latest(tenant, lattice_id)
         job_id = _id_of(tenant, new.request_id)
-        asked = _transform_spec(job_id, held, new, subject)
+        asked = replace(_spec_by_workers(job_id, held, new.field, subject), transform=new.transform)
 
         def requested(before: JobSpec) -> JobSpec:
-            return replace(
-                asked,
-                started_by=before.started_by,
-                field_revision=before.field_revision,
-                steps=before.steps,
-                updates=before.updates,
-                size_bytes=before.size_bytes,
-            )
+            return replace(_as_before(asked, before), field_revision=before.field_revision)
 
         if new.request_id:
             before = await self._started_before(tenant, job_id, requested)
@@ -198,6 +195,41 @@ class Jobs:
             steps=sum(work.box_count for work in passes),
             updates=looks,
             size_bytes=_CHUNK_BYTES * max(work.chunk_count for work in passes),
+        )
+        return await self._begin(tenant, spec, plan, requested)
+
+    async def start_labels(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        result_field: str,
+        request_id: str,
+        plan: PlanLimits,
+        subject: str,
+    ) -> Job:
+        """Start a job that labels the components of a lattice as that is now; raises WorkTooLarge,
+        PlanLimit, JobsChanged."""
+        held, lattice_revision = await self._lattices.latest(tenant, lattice_id)
+        job_id = _id_of(tenant, request_id)
+        asked = replace(_spec_by_workers(job_id, held, result_field, subject), is_labelling=True)
+
+        def requested(before: JobSpec) -> JobSpec:
+            return replace(_as_before(asked, before), lattice_revision=before.lattice_revision)
+
+        if request_id:
+            before = await self._started_before(tenant, job_id, requested)
+            if before is not None:
+                return before
+        slabs = self._labeller.planned(held)
+        # Each slab is looked at twice.
+        _check_size("looks at sites", 2 * slabs.looks, self._bounds.updates_max)
+        self._limits.check_size(LABEL_TYPE, held.spec.geometry.sites)
+        spec = replace(
+            asked,
+            lattice_revision=lattice_revision,
+            steps=2 * len(slabs.begins),
+            updates=2 * slabs.looks,
+            size_bytes=JOINED_BYTES_MAX,
         )
         return await self._begin(tenant, spec, plan, requested)
 
@@ -429,21 +461,31 @@ class Jobs:
         return copies
 
 
-def _transform_spec(job_id: JobId, held: HeldLattice, new: NewTransform, subject: str) -> JobSpec:
-    """What a request says of a job, without what follows from the field."""
+def _spec_by_workers(job_id: JobId, held: HeldLattice, result_field: str, subject: str) -> JobSpec:
+    """What any request says of a job that workers do, without what follows from the lattice."""
     return JobSpec(
         job_id=job_id,
         lattice_id=held.lattice.lattice_id,
         simulation=b"",
-        transform=new.transform,
         steps=1,
         seed=0,
         record_every=1,
         discard_steps=0,
-        result_field=new.field,
+        result_field=result_field,
         updates=0,
         size_bytes=0,
         started_by=subject,
+    )
+
+
+def _as_before(asked: JobSpec, before: JobSpec) -> JobSpec:
+    """What is asked, with what followed from how things were."""
+    return replace(
+        asked,
+        started_by=before.started_by,
+        steps=before.steps,
+        updates=before.updates,
+        size_bytes=before.size_bytes,
     )
 
 

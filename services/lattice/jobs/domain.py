@@ -72,10 +72,13 @@ class JobSpec:
     field_revision: int = -1
     """Of the field that is transformed: another write than the job's fails it."""
 
+    is_labelling: bool = False
+    """It writes the numbers of components into `result_field`."""
+
     @property
     def is_by_workers(self) -> bool:
         """It takes workers, and hardly anything of a replica."""
-        return bool(self.transform)
+        return self.is_labelling or bool(self.transform)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,6 +112,7 @@ def job_to_proto(job: Job, progress: Progress | None = None) -> pb.Job:
         started_by=spec.started_by,
         started_at=_timestamp(job.started_at),
         transform=transform_of(spec),
+        labels_components=spec.is_labelling,
     )
     if job.ended_at is not None:
         message.ended_at.CopyFrom(_timestamp(job.ended_at))

@@ -161,6 +161,7 @@ def _started_to_proto(spec: JobSpec) -> pb.JobStarted:
         started_by=spec.started_by,
         lattice_revision=spec.lattice_revision,
         transform=transform_of(spec),
+        labels_components=spec.is_labelling,
         inputs=[
             pb.JobInput(
                 purpose=purpose,
@@ -177,8 +178,9 @@ def _started_to_proto(spec: JobSpec) -> pb.JobStarted:
 
 def _spec_of(payload: pb.JobStarted) -> JobSpec:
     transform = payload.transform
-    if payload.simulation.WhichOneof("model") is None and not transform.transforms:
-        raise DamagedRecord("nothing is simulated, and nothing is transformed")
+    is_simulation = payload.simulation.WhichOneof("model") is not None
+    if not (is_simulation or transform.transforms or payload.labels_components):
+        raise DamagedRecord("nothing is simulated, transformed or labelled")
     if payload.steps < 1:
         raise DamagedRecord("the job has no steps")
     try:
@@ -201,6 +203,7 @@ def _spec_of(payload: pb.JobStarted) -> JobSpec:
         inputs=_inputs_of(payload),
         transform=transform_bytes(transform.field, transform.transforms),
         field_revision=transform.field_revision if transform.transforms else -1,
+        is_labelling=payload.labels_components,
     )
 
 

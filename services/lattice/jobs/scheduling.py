@@ -26,6 +26,7 @@ from services.lattice.jobs.domain import (
     JobState,
     cancelled,
 )
+from services.lattice.jobs.runs.labels import LabelsRun
 from services.lattice.jobs.runs.run import JobLook, JobParts, JobRun, JobTimes
 from services.lattice.jobs.runs.simulation import SimulationRun
 from services.lattice.jobs.runs.transform import TransformRun
@@ -341,8 +342,7 @@ class JobScheduler:
     def _begin(self, key: Key, job: Job, taken: int) -> None:
         tenant = key[0]
         self._last_turn[tenant] = time.monotonic()
-        kind = TransformRun if job.spec.is_by_workers else SimulationRun
-        run = kind(self._parts, self._times, tenant, job, lambda _job: self._notify())
+        run = _kind_of(job)(self._parts, self._times, tenant, job, lambda _job: self._notify())
         task = asyncio.create_task(run.run(), name=f"job {job.job_id}")
         self._runs[key], self._tasks[key] = run, task
 
@@ -384,6 +384,12 @@ class JobScheduler:
         """Wake who waits for news."""
         news, self._news = self._news, asyncio.Event()
         news.set()
+
+
+def _kind_of(job: Job) -> type[JobRun]:
+    if job.spec.is_labelling:
+        return LabelsRun
+    return TransformRun if job.spec.transform else SimulationRun
 
 
 def _age(candidate: _Candidate) -> float:

@@ -58,6 +58,16 @@ class JobServicer:
         job = await self._jobs.start_transform(tenant(), lattice_id, new, plan(), _subject())
         return pb.StartTransformJobResponse(job=job_to_proto(job))
 
+    async def StartComponentLabelsJob(
+        self, request: pb.StartComponentLabelsJobRequest, _context: Context
+    ) -> pb.StartComponentLabelsJobResponse:
+        validation.check(request)
+        lattice_id = lattice_domain.lattice_id(request.lattice_id)
+        job = await self._jobs.start_labels(
+            tenant(), lattice_id, request.result_field, request.request_id, plan(), _subject()
+        )
+        return pb.StartComponentLabelsJobResponse(job=job_to_proto(job))
+
     async def GetJob(self, request: pb.GetJobRequest, _context: Context) -> pb.GetJobResponse:
         validation.check(request)
         return pb.GetJobResponse(job=job_to_proto(await self._job(request.job_id)))

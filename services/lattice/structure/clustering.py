@@ -4,13 +4,16 @@ Those that touch no other slab are whole, and are counted where they are found. 
 what there is in the planes that other slabs touch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.lattice.arrays.number_type import NumberType
+from services.lattice.distributed.boxes import Box
 from services.lattice.distributed.worker import cancel_flag
+from services.lattice.fields.boxed import WorkerArrays, write_box
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.structure.graph.borders import Border
 from services.lattice.kernels.structure.graph.clusters import BLOCKED, winding
@@ -21,6 +24,7 @@ from services.lattice.kernels.structure.graph.lines import (
     spread,
     tallied,
 )
+from services.lattice.storage.arrays import ArrayLayout, ArrayPlace
 from services.lattice.structure.slabs import SlabTask
 
 Sizes = NDArray[np.int64]
@@ -79,6 +83,65 @@ class SlabComponents:
     low: Border
     high: Border
     """The planes that other slabs touch; empty where none does."""
+
+
+@dataclass(frozen=True)
+class SlabNumbers:
+    """Which numbers the components of a slab have in the whole lattice."""
+
+    closed_before: int
+    """Components that touch one slab, in those before it."""
+    joined_before: int
+    """Components that touch several slabs, and begin in those before it."""
+    joined: Sizes
+    """The first sites of those that begin in it, from the least."""
+    open: NDArray[np.int32]
+    """The numbers of its components that touch others, in their order."""
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """A slab to label, and where to put its labels."""
+
+    slab: SlabTask
+    numbers: SlabNumbers
+    storage: WorkerArrays
+    place: ArrayPlace
+
+
+LABEL_TYPE = NumberType.INT32
+
+
+def label_slab(task: LabelTask) -> Mapping[int, bytes]:
+    """Put away the number of each site's component, in a worker; the digests of the chunks by
+    their ordinals. O(sites)."""
+    slab, slabs = task.slab, task.slab.slabs
+    labels = labels_of(slab, task.numbers)
+    begin, shape = [0] * len(slabs.shape), list(slabs.shape)
+    begin[slabs.axis], shape[slabs.axis] = slab.begin, slab.end - slab.begin
+    layout, box = ArrayLayout.of(LABEL_TYPE, slabs.shape), Box(tuple(begin), tuple(shape))
+    digests = task.storage.use(
+        lambda arrays: write_box(arrays, task.place, layout, box, labels.reshape(shape))
+    )
+    return dict(digests)
+
+
+def labels_of(slab: SlabTask, own: SlabNumbers) -> NDArray[np.int32]:
+    """The number of each site's component, of shape (sites,); -1 where blocked. O(sites)."""
+    grid, slabs, cancel = slab.grid, slab.slabs, cancel_flag()
+    runs, numbers, count = labelled_runs(grid, cancel)
+    firsts = tallied(grid, runs, numbers, count).firsts + slab.begin * slabs.plane
+    is_open = np.zeros(count, np.bool_)
+    for at, is_end in ((0, slab.is_first), (slab.end - slab.begin - 1, slab.is_last)):
+        if not is_end or slabs.is_ring:
+            is_open[numbers[_runs_of_plane(grid, runs, at, slabs.plane)]] = True
+    is_closed = np.logical_not(is_open)
+    labels = own.closed_before + own.joined_before + np.cumsum(is_closed) - is_closed
+    labels += np.searchsorted(own.joined, firsts)
+    labels[is_open] = own.open
+    made = np.full(grid.sites, BLOCKED, LABEL_TYPE.dtype)
+    spread(runs, labels.astype(np.int32)[numbers], made, cancel)
+    return made
 
 
 def cluster_slab(task: SlabTask) -> SlabComponents:
@@ -200,10 +263,13 @@ def _plane(
     plane: int,
 ) -> Border:
     """The runs of a plane of a slab."""
-    lines = plane // int(grid.axes[-1, 0])
-    first, last = int(runs.firsts[at * lines]), int(runs.firsts[(at + 1) * lines])
-    own, begin = slice(first, last), np.int32(at * plane)
+    own, begin = _runs_of_plane(grid, runs, at, plane), np.int32(at * plane)
     return Border(runs.starts[own] - begin, runs.ends[own] - begin, numbers[own], turns(own))
+
+
+def _runs_of_plane(grid: Grid, runs: Runs, at: int, plane: int) -> slice:
+    lines = plane // int(grid.axes[-1, 0])
+    return slice(int(runs.firsts[at * lines]), int(runs.firsts[(at + 1) * lines]))
 
 
 def _renumbered(border: Border, numbers: NDArray[np.int32], *, is_kept: bool) -> Border:

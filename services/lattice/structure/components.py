@@ -1,22 +1,37 @@
 """Connected components: how many, how large, and which lead across or around."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.lattice.arrays.chunking import Chunking
+from services.lattice.arrays.content import FieldContent
 from services.lattice.computing.compute import Stop
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.work_limit import BYTES_MAX
+from services.lattice.distributed.cluster import EXTRA
 from services.lattice.domain import Computation, Method
+from services.lattice.errors import WorkTooLarge
+from services.lattice.fields.boxed import WorkerArrays
+from services.lattice.fields.writing import FieldWriter
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.structure.graph.clusters import bytes_to_cluster, clusters_of
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.sites import Selection
-from services.lattice.structure.clustering import as_flags, cluster_slab, is_spanning
+from services.lattice.storage.arrays import ArrayLayout, ArrayPlace
+from services.lattice.structure.clustering import (
+    LABEL_TYPE,
+    LabelTask,
+    SlabComponents,
+    as_flags,
+    cluster_slab,
+    is_spanning,
+    label_slab,
+)
 from services.lattice.structure.joining import JOINED_BYTES_MAX, Joining, Whole
 from services.lattice.structure.slabs import Slabs, slabs_of
 from services.lattice.structure.work import (
@@ -100,6 +115,83 @@ async def label_components(
     context.record(parts[0].computation)
     async for part in streamed(context, parts, 4 * selected.count):
         yield part
+
+
+class ComponentLabeller:
+    """Has workers put the number of each site's component into an array, however long it takes."""
+
+    def __init__(self, context: OperationContext, writer: FieldWriter) -> None:
+        self._context = context
+        self._writer = writer
+
+    def planned(self, lattice: HeldLattice) -> Slabs:
+        """How a lattice is cut. Raises WorkTooLarge where workers cannot do it, or nobody is
+        there who would."""
+        cluster, grid = self._context.cluster, lattice.grid
+        estimate = 0 if grid is None else _work(lattice).size_bytes
+        if cluster is None or not cluster.is_installed:
+            raise WorkTooLarge(
+                f"labels are a job where {EXTRA} is installed", estimate=estimate, limit=BYTES_MAX
+            )
+        limit = cluster.setup.task_bytes
+        slabs = None
+        if grid is not None and len(grid.kept) > 1:
+            chunk = Chunking.of(grid.shape, LABEL_TYPE.size_bytes).chunk_shape
+            slabs = slabs_of(grid, limit, chunk[grid.kept[0]])
+        if slabs is None:
+            raise WorkTooLarge(
+                "the lattice cannot be cut into slabs for workers: it has no blocked sites, one "
+                "axis, steps that cut corners, or planes that are too large",
+                estimate=estimate,
+                limit=limit,
+            )
+        return slabs
+
+    async def carried_out(
+        self,
+        tenant: str,
+        lattice: HeldLattice,
+        slabs: Slabs,
+        slab_done: Callable[[], None] = lambda: None,
+    ) -> FieldContent:
+        """The labels of all sites, kept: what ComponentLabels answers.
+
+        `slab_done` is called in a thread, twice for each slab. Raises WorkTooLarge, ComputeBusy,
+        StorageUnavailable and WorkersUnavailable.
+        """
+        cluster, lattice_id = self._context.cluster, lattice.lattice.lattice_id
+        assert cluster is not None, "slabs are cut for one"
+        await self._context.compilation.ready(_work(lattice).kinds)
+        joining, blocked = Joining(slabs, 1), lattice.spec.blocked
+
+        def join(slab: SlabComponents) -> None:
+            joining.add(slab)
+            slab_done()
+
+        layout = ArrayLayout.of(LABEL_TYPE, slabs.shape)
+        place = ArrayPlace.new(tenant, lattice_id)
+        storage = WorkerArrays(storage=cluster.setup.storage)
+        digests: dict[int, bytes] = {}
+
+        def take(part: Mapping[int, bytes]) -> None:
+            digests.update(part)
+            slab_done()
+
+        async with self._context.send_budget.reserved(JOINED_BYTES_MAX):
+            await cluster.fold(cluster_slab, slabs.tasks(blocked, 1), join)
+            await asyncio.to_thread(joining.finished)
+            numbers = await asyncio.to_thread(joining.numbers)
+            tasks = (
+                LabelTask(slab=slab, numbers=own, storage=storage, place=place)
+                for slab, own in zip(slabs.tasks(blocked, 1), numbers, strict=True)
+            )
+            with self._writer.removed_on_failure(place):
+                await cluster.fold(label_slab, tasks, take)
+                ordered = [digests[ordinal] for ordinal in range(layout.chunking.count)]
+                digest = await self._writer.arrays.seal(place, layout, ordered)
+        return FieldContent(
+            number_type=LABEL_TYPE, digest=digest, fill=layout.fill, array_id=place.array_id
+        )
 
 
 def _work(lattice: HeldLattice) -> Work:

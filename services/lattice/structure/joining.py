@@ -20,6 +20,7 @@ from services.lattice.structure.clustering import (
     ComponentRows,
     Sizes,
     SlabComponents,
+    SlabNumbers,
     as_flags,
     axis_counts_of,
     largest_of,
@@ -103,6 +104,28 @@ class Joining:
             labels=labels[which],
             size_bytes=self._held_bytes + self._sets.size_bytes,
         )
+
+    def numbers(self) -> list[SlabNumbers]:
+        """What each slab is to call its components, in their order; behind `finished`."""
+        joined, slab_of = self._joined()
+        closed_before = np.cumsum([0, *(each.count for each in self._closed)])
+        order = np.sort(joined.firsts)
+        labels = closed_before[slab_of] + joined.closed_before
+        labels += np.searchsorted(order, joined.firsts)
+        roots = roots_of(self._sets)
+        of_parts = labels[np.searchsorted(np.unique(roots), roots)].astype(np.int32)
+        begins = np.array([*self._slabs.begins, self._slabs.shape[self._slabs.axis]])
+        bounds = np.searchsorted(order, begins * self._slabs.plane)
+        ends = np.cumsum([len(each.sizes) for each in self._open])
+        return [
+            SlabNumbers(
+                closed_before=int(closed_before[n]),
+                joined_before=int(bounds[n]),
+                joined=order[bounds[n] : bounds[n + 1]],
+                open=own,
+            )
+            for n, own in enumerate(np.split(of_parts, ends[:-1]))
+        ]
 
     def _joined(self) -> tuple[ComponentRows, NDArray[np.int64]]:
         """The components that touch several slabs, and the slab of each one's first site."""

@@ -92,18 +92,19 @@ class SlabTask:
         )
 
 
-def slabs_of(grid: Grid, task_bytes: int) -> Slabs | None:
-    """How a grid is cut for workers; None where its components are no runs that meet at planes,
-    or where a plane does not fit."""
+def slabs_of(grid: Grid, task_bytes: int, multiple: int = 1) -> Slabs | None:
+    """How a grid is cut for workers, into multiples of so many planes; None where its components
+    are no runs that meet at planes, or where so many do not fit."""
     if len(grid.kept) < 2 or (grid.diagonal and not grid.no_cutting):
         return None
     axis = grid.kept[0]
     plane_bytes = bytes_to_cluster(grid) // grid.shape[axis]
-    rows_max = task_bytes // plane_bytes
-    if not rows_max:
+    most = task_bytes // (multiple * plane_bytes)
+    if not most:
         return None
-    count = -(-grid.shape[axis] // rows_max)
-    return Slabs(grid.shape, grid.periodic, grid.no_cutting, -(-grid.shape[axis] // count))
+    multiples = -(-grid.shape[axis] // multiple)
+    rows = multiple * -(-multiples // -(-multiples // most))
+    return Slabs(grid.shape, grid.periodic, grid.no_cutting, min(rows, grid.shape[axis]))
 
 
 def _bits_between(bits: NDArray[np.uint8], begin: int, end: int) -> bytes:

@@ -54,6 +54,15 @@ class JobCaller:
         job: pb.Job = answer.job
         return job
 
+    async def label(self, lattice_id: str, result_field: str, **more: Any) -> pb.Job:
+        """Start the labelling of components."""
+        request = pb.StartComponentLabelsJobRequest(
+            lattice_id=lattice_id, result_field=result_field, **more
+        )
+        answer = await self._stub.StartComponentLabelsJob(request, metadata=self._client.metadata)
+        job: pb.Job = answer.job
+        return job
+
     async def get(self, job_id: str) -> pb.Job:
         request = pb.GetJobRequest(job_id=job_id)
         answer = await self._stub.GetJob(request, metadata=self._client.metadata)

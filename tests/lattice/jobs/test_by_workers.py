@@ -8,6 +8,7 @@ from typing import Any
 import grpc.aio
 import numpy as np
 import pytest
+import scipy.ndimage as nd
 
 from girih.ids import TenantId
 from girih.lattice.v1 import history_pb2
@@ -18,6 +19,7 @@ from services.lattice.jobs.domain import Claimed, JobId
 from services.lattice.jobs.journal import JobJournal
 from services.lattice.state.streams import EventStreams
 from tests.authority import Authority
+from tests.lattice.fields.caller import Fields
 from tests.lattice.jobs.caller import JobCaller
 from tests.lattice.serving import Client, refusal, replica, until
 from tests.lattice.transforms.caller import Transforms
@@ -131,6 +133,28 @@ async def test_a_chain_that_is_cancelled_changes_nothing_and_one_whose_field_mov
     assert ended.state == pb.JOB_STATE_FAILED
     assert ended.failure.endswith(f"is at {written.revision} now")
     assert (await transforms.fields.get(lattice_id, "a")).digest == written.digest
+
+
+async def test_labels_are_those_of_a_call_and_of_the_sites_blocked_at_the_start(
+    client: Client, jobs: JobCaller
+) -> None:
+    blocked = np.random.default_rng(4).random((64, 256, 256)) < 0.6
+    bitmap = np.packbits(blocked, axis=None, bitorder="little").tobytes()
+    lattice = await client.create(shape=blocked.shape, blocked=bitmap)
+    request = {"request_id": str(uuid.uuid4())}
+    expected, _ = nd.label(~blocked)
+
+    job = await jobs.label(lattice.lattice_id, "labels", **request)
+    again = await jobs.label(lattice.lattice_id, "labels", **request)
+    ended = await jobs.ended(job.job_id)
+
+    assert (again.job_id, ended.state, ended.failure) == (job.job_id, pb.JOB_STATE_SUCCEEDED, "")
+    assert ended.progress.steps_done == ended.steps
+    labels = np.frombuffer(await Fields(client).read(lattice.lattice_id, "labels"), "<i4")
+    # Both number components by their first sites.
+    assert np.array_equal(labels.reshape(blocked.shape), expected - 1)
+    free = await client.create(shape=[9, 9])
+    assert (await refusal(jobs.label(free.lattice_id, "labels"))).reason == "WORK_TOO_LARGE"
 
 
 async def test_what_needs_all_numbers_at_once_is_refused_with_its_step(

@@ -1,5 +1,6 @@
 """Components slab by slab are those of the whole lattice: all that is told of them."""
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 from services.lattice.computing.compute import Stop
 from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
-from services.lattice.structure.clustering import cluster_slab
+from services.lattice.kernels.structure.graph.clusters import clusters_of
+from services.lattice.structure.clustering import cluster_slab, labels_of
 from services.lattice.structure.components import Components, _find, components_of_whole
 from services.lattice.structure.joining import Joining
 from services.lattice.structure.slabs import Slabs, slabs_of
@@ -35,6 +37,17 @@ def lattices(draw: st.DrawFn) -> LatticeSpec:
     return blocked_spec(frame, share, seed, free=[0])
 
 
+def labels_by_slabs(requested: LatticeSpec, rows: int) -> np.ndarray:
+    frame = requested.geometry
+    slabs = Slabs(frame.shape, frame.periodic, frame.no_cutting, rows)
+    joining, tasks = Joining(slabs, 1), list(slabs.tasks(requested.blocked, 1))
+    for task in tasks:
+        joining.add(cluster_slab(task))
+    joining.finished()
+    parts = zip(tasks, joining.numbers(), strict=True)
+    return np.concatenate([labels_of(task, numbers) for task, numbers in parts])
+
+
 def check(requested: LatticeSpec, rows: int, components_max: int) -> None:
     expected = _find(held(requested), components_max, Stop())
 
@@ -44,6 +57,10 @@ def check(requested: LatticeSpec, rows: int, components_max: int) -> None:
     assert joined.largest == expected.largest
     assert joined.axes == expected.axes
     assert joined.computation.sites_expanded == expected.computation.sites_expanded
+    grid = held(requested).grid
+    assert grid is not None
+    labels = clusters_of(grid, Stop().flag).labels
+    assert labels_by_slabs(requested, rows).tolist() == labels.tolist()
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -71,3 +88,7 @@ def test_a_plane_that_no_worker_holds_is_not_cut() -> None:
     assert cut is not None
     assert cut.rows == 3
     assert slabs_of(grid, 2500) is None
+    in_pairs = slabs_of(grid, 4 * 2500 * 40, 2)
+    assert in_pairs is not None
+    assert in_pairs.rows == 4
+    assert slabs_of(grid, 4 * 2500 * 40, 5) is None

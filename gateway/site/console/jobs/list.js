@@ -10,7 +10,7 @@ import { count, duration, enumWord } from "../parts/words.js";
 
 /**
  * @typedef {{ name: string, records: string, last?: number, mean?: number, error?: number }} Observable
- * @typedef {{ jobId: string, latticeId: string, simulation: Record<string, any>, transform?: { field: string, transforms: Record<string, any>[] }, steps: string, seed: string, state: string, resultField: string,
+ * @typedef {{ jobId: string, latticeId: string, simulation: Record<string, any>, transform?: { field: string, transforms: Record<string, any>[] }, labelsComponents?: boolean, steps: string, seed: string, state: string, resultField: string,
  *   progress: { stepsDone: string, elapsedS: number, stepsPerS: number, leftS: number, observables: Observable[] }, isCancelling: boolean,
  *   failure: string, resultDigest: string, updates: string, sizeBytes: string, startedBy: string, startedAt: string, endedAt?: string, recordEvery: string }} Job
  */
@@ -30,8 +30,9 @@ export const share = (job) => Number(job.progress.stepsDone) / Math.max(1, Numbe
  * What a job does in words: `cellularAutomaton` becomes "cellular automaton".
  * @param {Job} job
  */
-export function modelOf({ simulation, transform }) {
+export function modelOf({ simulation, transform, labelsComponents }) {
   if (transform) return `transform of ${transform.field}`;
+  if (labelsComponents) return "component labels";
   const name = Object.keys(simulation).find((one) => typeof simulation[one] === "object" && simulation[one] !== null) ?? "";
   return name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }

@@ -43,6 +43,7 @@ from services.lattice.jobs.worker import WorkerSetup
 from services.lattice.simulations.models import AnyModel
 from services.lattice.state.journal import FieldWritten, JournalReplaced, StreamChanged
 from services.lattice.state.lattices import Lattices
+from services.lattice.structure.components import ComponentLabeller
 from services.lattice.transforms.distributing import ChainDistributor
 from services.plumbing.errors import EventsUnavailable, ServiceError
 from services.plumbing.logging import get_logger
@@ -83,6 +84,7 @@ class JobParts:
     fields: FieldStates
     writer: FieldWriter
     distributor: ChainDistributor
+    labeller: ComponentLabeller
     model_of: Callable[[Job, HeldLattice], AnyModel]
     spec_since: Callable[[TenantId, HeldLattice, int], Awaitable[LatticeSpec]]
     """What a lattice, as it is now, was behind a revision. Raises InvalidInput, LatticeNotFound,
