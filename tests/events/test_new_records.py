@@ -42,8 +42,8 @@ async def test_records_are_those_that_the_driver_would_have_sent(database: Datab
     await new_records.add(events[210:], headers[210:])
 
     async with database.connection() as connection:
-        found = await connection.fetch("SELECT * FROM unnest($1::events.new_record[])", new_records)
-    assert list(map(tuple, found)) == [
+        rows = await connection.fetch("SELECT * FROM unnest($1::events.new_record[])", new_records)
+    assert list(map(tuple, rows)) == [
         (
             one.stream_number,
             one.revision,
