@@ -93,8 +93,10 @@ def blocked_spec(frame: Geometry, share: float, seed: int, free: Sequence[int] =
 
 
 def held(requested: LatticeSpec) -> HeldLattice:
-    """A lattice in memory that nobody created. Its vertices and edges are not counted."""
-    created = LatticeCreated.of(LatticeId("x"), requested, vertices=0, edges=0)
+    """A lattice in memory that nobody created. Its edges are not counted."""
+    blocked = int.from_bytes(requested.blocked, "little").bit_count()
+    vertices = requested.geometry.sites - blocked
+    created = LatticeCreated.of(LatticeId("x"), requested, vertices=vertices, edges=0)
     return HeldLattice.of(created.lattice(dt.datetime.now(dt.UTC)), requested)
 
 

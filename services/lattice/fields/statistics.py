@@ -153,6 +153,8 @@ class StatisticsQuery:
                 raise InvalidInput.of(name, "must be a finite number")
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise InvalidInput.of("high", "must be greater than low")
+        if self.is_counted_at_once and self.low is not None and self.high is not None:
+            _check_bins(self.low, self.high, self.bins)
 
     @property
     def passes(self) -> int:
@@ -324,7 +326,20 @@ def _bounds(query: StatisticsQuery, statistics: Statistics) -> tuple[float, floa
     high = float(statistics.high) if query.high is None else query.high
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InvalidInput.of("low", "must be given, and high, where numbers are infinite")
-    return (low, high) if low < high else (low - 0.5, low + 0.5)
+    if low >= high:
+        half = max(0.5, query.bins * math.ulp(low))
+        low, high = low - half, low + half
+    _check_bins(low, high, query.bins)
+    return low, high
+
+
+def _check_bins(low: float, high: float, bins: int) -> None:
+    """Raise InvalidInput where doubles cannot be cut into so many intervals."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        edges = np.linspace(low, high, bins + 1)
+    if not (math.isfinite(high - low) and (np.diff(edges) > 0).all()):
+        message = f"must be a number of intervals that lie between {low!r} and {high!r}"
+        raise InvalidInput.of("bins", message)
 
 
 def _counted(numbers: Numbers, bins: int, bounds: Bounds) -> NDArray[np.int64]:

@@ -79,7 +79,7 @@ class PictureServicer:
         view = view_of(shape, convert.asked(request, has_numbers=bool(request.name)))
         check_style(style)
         if path is not None:
-            check_path(shape, path)
+            check_path(held.spec.geometry, path)
         source = await self._source(held, request) if request.name else None
         spec = held.spec
         if request.HasField("at_revision"):

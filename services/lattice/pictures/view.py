@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.lattice.arrays.region import Region
-from services.lattice.geometry import Run
+from services.lattice.geometry import Geometry, Run
 from services.lattice.pictures.projecting import Projection
 from services.plumbing.errors import Violations
 
@@ -113,9 +113,10 @@ def view_of(lattice: Sequence[int], asked: Asked) -> View:
     )
 
 
-def check_path(lattice: Sequence[int], path: DrawnPath) -> None:
-    """Raise InvalidInput unless a path has the axes of a lattice, and begins inside it."""
+def check_path(geometry: Geometry, path: DrawnPath) -> None:
+    """Raise InvalidInput unless a path has the axes of a lattice, and stays inside it."""
     bad = Violations()
+    lattice = geometry.shape
     axes = len(lattice)
     if len(path.start) != axes:
         bad.add("path.start.coordinates", f"must have {axes} values, not {len(path.start)}")
@@ -132,6 +133,17 @@ def check_path(lattice: Sequence[int], path: DrawnPath) -> None:
     if sum(_edges_crossed(run, lattice) for run in path.runs) > _CROSSINGS_MAX:
         bad.add("path.runs", f"must go over an edge at most {_CROSSINGS_MAX:,} times")
     bad.raise_if_any()
+    _check_inside(geometry, path, bad)
+
+
+def _check_inside(geometry: Geometry, path: DrawnPath, bad: Violations) -> None:
+    at = list(path.start)
+    for index, run in enumerate(path.runs):
+        for axis, (by, length) in enumerate(zip(run.step, geometry.shape, strict=True)):
+            at[axis] += by * run.count
+            if not geometry.periodic[axis] and not 0 <= at[axis] < length:
+                bad.add(f"path.runs[{index}]", f"must not lead beyond the open axis {axis}")
+        bad.raise_if_any()
 
 
 def _edges_crossed(run: Run, lattice: Sequence[int]) -> int:

@@ -40,7 +40,7 @@ from services.lattice.structure.work import (
     sites_of,
     streamed,
 )
-from services.plumbing.errors import Violations
+from services.plumbing.errors import InvalidInput, Violations
 
 T = TypeVar("T")
 
@@ -99,8 +99,6 @@ def centrality_query(
     """Check a query; raises InvalidInput naming every bad field."""
     bad = Violations()
     geometry = spec.geometry
-    if top_k > geometry.sites:
-        bad.add("top_k", f"must be at most the number of sites, {geometry.sites}")
     if measure is Measure.PAGERANK and damping >= 1:
         bad.add("damping", f"must be above 0 and below 1, not {damping}")
     if measure is Measure.KATZ and damping == 0:
@@ -119,8 +117,11 @@ def centrality_query(
 async def find_centrality(
     context: OperationContext, lattice: HeldLattice, query: CentralityQuery
 ) -> AsyncGenerator[CentralityPart]:
-    """Yield the values of sites. Raises WorkTooLarge, and InvalidInput for a damping."""
-    geometry = lattice.spec.geometry
+    """Yield the values of sites. Raises WorkTooLarge, and InvalidInput for a damping and for more
+    sites than are free."""
+    geometry, free_sites = lattice.spec.geometry, lattice.lattice.vertices
+    if query.top_k > free_sites:
+        raise InvalidInput.of("top_k", f"must be at most the number of free sites, {free_sites}")
     if has_formula(lattice):
         _check_formula(geometry, query)
         work = _formula_work(geometry, query)

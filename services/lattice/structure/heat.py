@@ -37,6 +37,8 @@ _TERMS = 300
 """So many times an axis's modes are summed for a resistance."""
 _STEPS = 1_000
 """Conjugate gradients are estimated to take so many steps."""
+_TIME_MAX = 1e300
+"""Everything is alike long before; of more, products are infinite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ def heat_query(
     selected = selection(spec.geometry, targets, region, bad)
     bad.raise_if_any()
     assert selected is not None
-    return HeatQuery(source=tuple(source), time=time, selected=selected)
+    return HeatQuery(source=tuple(source), time=min(time, _TIME_MAX), selected=selected)
 
 
 def resistance_pairs(

@@ -86,7 +86,7 @@ class StructureServicer:
     async def Spectrum(self, request: pb.SpectrumRequest, _context: Context) -> pb.SpectrumResponse:
         validation.check(request)
         held = await self._calls.open(request.lattice_id)
-        k = spectrum_query(held.spec, request.k)
+        k = spectrum_query(held, request.k)
         return convert.spectrum_to_proto(await find_spectrum(self._operations, held, k))
 
     async def Heat(

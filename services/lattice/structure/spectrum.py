@@ -9,7 +9,7 @@ import numpy as np
 
 from services.lattice.computing.compute import Stop
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.domain import Computation, LatticeSpec, Method
+from services.lattice.domain import Computation, Method
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.structure.free import axes as free
 from services.lattice.kernels.structure.graph.clusters import clusters_of
@@ -26,7 +26,7 @@ from services.lattice.structure.work import (
     graph_work,
     has_formula,
 )
-from services.plumbing.errors import Violations
+from services.plumbing.errors import InvalidInput
 
 _ZERO = 1e-9
 """Eigenvalues below that are 0: one for each component."""
@@ -53,13 +53,11 @@ class TreeCount:
     computation: Computation
 
 
-def spectrum_query(spec: LatticeSpec, k: int) -> int:
+def spectrum_query(lattice: HeldLattice, k: int) -> int:
     """Check that there are so many; raises InvalidInput."""
-    bad = Violations()
-    free_count = spec.geometry.sites - sum(byte.bit_count() for byte in spec.blocked)
+    free_count = lattice.lattice.vertices
     if k > free_count:
-        bad.add("k", f"must be at most the number of free sites, {free_count}")
-    bad.raise_if_any()
+        raise InvalidInput.of("k", f"must be at most the number of free sites, {free_count}")
     return k
 
 

@@ -71,6 +71,27 @@ async def test_the_greatest_whole_numbers_are_told_exactly(fields: Fields) -> No
     assert (answer.whole_low, answer.whole_high) == (-(2**63), 2**63 - 1)
 
 
+async def test_numbers_that_are_all_one_lie_in_an_interval_however_great_they_are(
+    fields: Fields,
+) -> None:
+    lattice_id = (await fields.client.create(shape=[2])).lattice_id
+    await fields.write(lattice_id, "a", np.full(2, 1e300))
+
+    found = await told(fields, lattice_id, bins=10_000)
+
+    assert sum(found.histogram.counts) == 2
+    assert found.histogram.edges[0] < 1e300 < found.histogram.edges[-1]
+
+
+async def test_numbers_whose_range_is_no_number_are_refused(fields: Fields) -> None:
+    lattice_id = (await fields.client.create(shape=[2])).lattice_id
+    await fields.write(lattice_id, "a", np.array([-1.7e308, 1.7e308]))
+
+    error = await refusal(told(fields, lattice_id, bins=4))
+
+    assert [violation.field for violation in error.violations] == ["bins"]
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [
@@ -78,6 +99,9 @@ async def test_the_greatest_whole_numbers_are_told_exactly(fields: Fields) -> No
         ({"bins": 1, "low": math.nan}, "low"),
         ({"origin": [9]}, "origin[0]"),
         ({"bins": -1}, "bins"),
+        ({"bins": 10_000, "low": 1.0, "high": math.nextafter(1.0, 2.0)}, "bins"),
+        ({"bins": 2, "low": -1.7e308, "high": 1.7e308}, "bins"),
+        ({"bins": 10_000, "low": math.nextafter(0.0, -1.0)}, "bins"),
     ],
 )
 async def test_what_makes_no_sense_is_refused(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.lattice.arrays.chunking import Chunking
-from services.lattice.geometry import Run
+from services.lattice.geometry import Geometry, Run
 from services.lattice.pictures.drawing import (
     COLOR_MAPS,
     Drawing,
@@ -216,15 +216,26 @@ def test_what_is_outside_is_refused_by_its_field(asked: Asked, field: str) -> No
         ((0, 0), (0, 0), 1, "path.runs[0].step"),
         ((0, 0), (0, 1), 0, "path.runs[0].count"),
         ((0, 0), (0, 1), 10**18, "path.runs"),
+        ((0, 1), (0, 1), 4, "path.runs[0]"),
+        ((0, 1), (0, -1), 2, "path.runs[0]"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(
     start: Sequence[int], step: tuple[int, ...], count: int, field: str
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
-        check_path((4, 5), DrawnPath(start=tuple(start), runs=[Run(step, count)]))
+        check_path(
+            Geometry((4, 5), (True, False), moore=False, no_cutting=True),
+            DrawnPath(start=tuple(start), runs=[Run(step, count)]),
+        )
 
     assert [violation.field for violation in refused.value.violations] == [field]
+
+
+def test_a_path_may_go_around_a_ring() -> None:
+    path = DrawnPath(start=(3, 0), runs=[Run((1, 0), 9), Run((-1, 1), 4)])
+
+    check_path(Geometry((4, 5), (True, False), moore=False, no_cutting=True), path)
 
 
 @pytest.mark.parametrize("bounds", [(1.0, 1.0), (2.0, 1.0)])

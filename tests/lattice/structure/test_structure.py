@@ -178,6 +178,23 @@ async def test_centralities_are_those_of_plain_linear_algebra(
         np.testing.assert_allclose(actual, graph.spread(expected, 0), rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("measure", Measure)
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 1, 1)])
+async def test_a_site_that_is_alone_is_as_central_as_one_among_blocked_ones(
+    operations: OperationContext, measure: Measure, shape: tuple[int, ...]
+) -> None:
+    two = geometry(*shape[1:], 2)
+    among = LatticeSpec(geometry=two, blocked=np.packbits([0, 1], bitorder="little").tobytes())
+
+    values = []
+    for requested in (spec(*shape), among):
+        query = centrality_query(requested, measure, [(0,) * len(shape)], None, 0, 0.5)
+        told = await all_of(find_centrality(operations, held(requested), query), "values")
+        values.append(told.tolist())
+
+    assert values[0] == pytest.approx(values[1])
+
+
 @AXES
 async def test_the_eigenvector_is_one_and_as_long_as_it_should_be(
     operations: OperationContext, axis_count: int
@@ -531,7 +548,6 @@ async def test_work_that_is_too_much_is_refused_with_the_numbers(
     [
         ({"measure": Measure.PAGERANK, "damping": 1.0}, "damping"),
         ({"measure": Measure.KATZ, "damping": 0.0}, "damping"),
-        ({"measure": Measure.DEGREE, "top_k": 26}, "top_k"),
         ({"measure": Measure.DEGREE, "targets": [[5, 0]]}, "targets[0].coordinates[0]"),
     ],
 )
@@ -541,6 +557,38 @@ def test_centralities_that_make_no_sense_are_refused(fields: dict[str, Any], fie
         centrality_query(spec(5, 5), **asked)
 
     assert [one.field for one in wrong.value.violations] == [field]
+
+
+@pytest.mark.parametrize("measure", [Measure.DEGREE, Measure.CLOSENESS])
+async def test_more_sites_than_are_free_are_refused(
+    operations: OperationContext, measure: Measure
+) -> None:
+    obstructed = blocked_spec(geometry(5, 5), 0.3, seed=1)
+    for requested in (spec(5, 5), obstructed):
+        lattice = held(requested)
+        free_sites = lattice.lattice.vertices
+        most = centrality_query(requested, measure, [], None, free_sites, 0.4)
+        more = centrality_query(requested, measure, [], None, free_sites + 1, 0.4)
+
+        assert len(await all_of(find_centrality(operations, lattice, most), "values")) == free_sites
+        with pytest.raises(InvalidInput) as wrong:
+            await anext(find_centrality(operations, lattice, more))
+        assert [one.field for one in wrong.value.violations] == ["top_k"]
+
+
+@pytest.mark.parametrize("is_free", [True, False])
+async def test_heat_that_flows_for_ever_is_everywhere_alike_or_too_much_work(
+    operations: OperationContext, is_free: bool
+) -> None:
+    requested = spec(4, 5) if is_free else blocked_spec(geometry(4, 5), 0.1, seed=1)
+    query = heat_query(requested, PlainGraph(requested).sites[0], 1e308, [], None)
+
+    if is_free:
+        told = await all_of(find_heat(operations, held(requested), query), "values")
+        np.testing.assert_allclose(told, 1 / 20)
+    else:
+        with pytest.raises(WorkTooLarge):
+            await anext(find_heat(operations, held(requested), query))
 
 
 async def test_katz_beyond_the_largest_eigenvalue_is_refused(operations: OperationContext) -> None:

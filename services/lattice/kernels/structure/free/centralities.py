@@ -272,6 +272,9 @@ def pagerank(geometry: Geometry, damping: float) -> ProductSum:
     a sum of one matrix for each axis, so that its inverse is a sum of products of exponentials.
     """
     axes = axes_of(geometry)
+    if geometry.sites == 1:
+        # A site without neighbours has no rank over their number: all there is of one is zero.
+        return ProductSum(np.zeros(1), [np.ones((1, 1)) for _ in axes])
     matrices = [np.diag(axis.adjacency().sum(axis=0)) - damping * axis.adjacency() for axis in axes]
     resolved = _resolvent(matrices)
     scale = (1 - damping) / float(geometry.sites)
