@@ -68,6 +68,9 @@ from girih.client.errors import (
     StreamTombstoned,
     Unauthenticated,
     Unavailable,
+    UploadInterrupted,
+    UploadNotFound,
+    UploadOffset,
     WorkTooLarge,
 )
 from girih.client.event_store import EventStoreClient
@@ -317,6 +320,9 @@ __all__ = [
     "TransformedBlocked",
     "Unauthenticated",
     "Unavailable",
+    "UploadInterrupted",
+    "UploadNotFound",
+    "UploadOffset",
     "Verification",
     "VerifiedEvent",
     "View",

@@ -29,7 +29,7 @@ async def metadata_of(caller: Caller, context_metadata: Metadata, timeout_s: flo
     return with_token(context_metadata, await _token(caller, timeout_s))
 
 
-def begun(method: Callable[..., C], *request: Message, **options: Any) -> C:  # noqa: ANN401
+def begun(method: Callable[..., C], *request: Any, **options: Any) -> C:  # noqa: ANN401
     """The call of an rpc; raises ClientClosed."""
     try:
         return method(*request, **options)

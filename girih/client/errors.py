@@ -219,6 +219,23 @@ class InvalidRequest(GirihError):
             for one in (request.field_violations if request else ())
         )
 
+    @classmethod
+    def unsent(cls, field: str, description: str) -> "InvalidRequest":
+        """What the service would refuse is not sent."""
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=field, description=description
+        )
+        detail = Any()
+        detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        return cls(
+            Refusal(
+                code=grpc.StatusCode.INVALID_ARGUMENT,
+                reason="INVALID_INPUT",
+                message=f"{field} {description}",
+                details=(detail,),
+            )
+        )
+
 
 class RequestTooLarge(GirihError):
     """The request, or its answer, is more than a message may hold. Ask for less."""
@@ -341,6 +358,37 @@ class FieldNotFound(NotFound):
     """The lattice has no field of this name."""
 
     reasons = frozenset({"FIELD_NOT_FOUND"})
+
+
+class UploadNotFound(NotFound):
+    """There is no such upload of the field: it was finished, or has expired."""
+
+    reasons = frozenset({"UPLOAD_NOT_FOUND"})
+
+
+class UploadOffset(Conflict):
+    """The upload is elsewhere, or a call that was cut off still goes on with it: go on from where
+    it is."""
+
+    reasons = frozenset({"UPLOAD_OFFSET"})
+
+
+class UploadInterrupted(GirihError):
+    """An upload was cut off, and what the service has not kept of it cannot be read again: begin
+    it anew."""
+
+    reasons = frozenset({"UPLOAD_INTERRUPTED"})
+
+    @classmethod
+    def beyond(cls, offset: int, kept_from: int) -> "UploadInterrupted":
+        """The service goes on at `offset`, which is before what is kept here."""
+        return cls(
+            Refusal(
+                code=grpc.StatusCode.ABORTED,
+                reason="UPLOAD_INTERRUPTED",
+                message=f"the upload is at {offset:,}, and what is kept begins at {kept_from:,}",
+            )
+        )
 
 
 class LatticesChanged(Unavailable):
@@ -570,6 +618,17 @@ class DataDamaged(GirihError):
     repeat."""
 
     codes = frozenset({grpc.StatusCode.DATA_LOSS})
+
+    @classmethod
+    def received(cls, digest: str, expected: str) -> "DataDamaged":
+        """What came has another digest than what was to come."""
+        return cls(
+            Refusal(
+                code=grpc.StatusCode.DATA_LOSS,
+                reason="DIGEST_MISMATCH",
+                message=f"what came has the digest {digest}, not {expected}",
+            )
+        )
 
 
 class LeaseLost(Conflict):

@@ -78,6 +78,7 @@ async def test_the_programs_of_the_clients_page_run(
         ["20 (21, 2) [9 0]", "(10, 10) True"],
         ["(2, 3) True 10 [19 29]"],
         ["True ['CREATED', 'WRITTEN', 'TRANSFORMED', 'UNDONE'] True", "succeeded (100, 4) energy"],
+        ["True [[[9 9]]]"],
         ["passed"],
     ]
 

@@ -2,16 +2,20 @@
 
 from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import grpc
 
 from girih.client.blocking.asking import Fields, Pictures, Routes, Structure
-from girih.client.blocking.calls import parts, unary
+from girih.client.blocking.calls import begun, parts, unary
 from girih.client.blocking.changing import History, Jobs, Transforms
 from girih.client.caller import Caller
 from girih.client.errors import LatticeNotFound
 from girih.client.lattices import messages
 from girih.client.lattices.messages import BlockedCursor, DistancesCursor, PathsCursor, Query
 from girih.client.lattices.questions import site_costs
+from girih.client.lattices.sources import Pieces
+from girih.client.lattices.uploading import MESSAGE_BYTES_MAX, LatticeUpload
 from girih.client.lattices.values import (
     BlockedState,
     Boundary,
@@ -31,9 +35,9 @@ from girih.lattice.v1.paths_pb2_grpc import PathServiceStub
 from girih.lattice.v1.pictures_pb2_grpc import PictureServiceStub
 from girih.lattice.v1.structure_pb2_grpc import StructureServiceStub
 from girih.lattice.v1.transforms_pb2_grpc import TransformServiceStub
+from girih.lattice.v1.uploads_pb2_grpc import LatticeUploadServiceStub
 
 if TYPE_CHECKING:
-    import grpc
     import numpy as np
     from numpy.typing import NDArray
 
@@ -99,8 +103,36 @@ class Lattices:
             neighbourhood=neighbourhood,
             corner_rule=corner_rule,
         )
+        if len(request.blocked) > MESSAGE_BYTES_MAX:
+            return self._uploaded(LatticeUpload.of(request), timeout)
         response = unary(self._caller, self._stub.CreateLattice, request, timeout)
         return messages.lattice(response.lattice)
+
+    def upload(
+        self,
+        shape: Sequence[int],
+        pieces: Pieces,
+        *,
+        boundaries: Boundary | str | Sequence[Boundary | str] = Boundary.OPEN,
+        neighbourhood: Neighbourhood | str = Neighbourhood.VON_NEUMANN,
+        corner_rule: CornerRule | str = CornerRule.NO_CUTTING,
+        timeout: float | None = None,
+    ) -> Lattice:
+        """The same of bytes that are read once, in constant memory: an iterable of bytes or a file
+        that is open for reading, with a bit per site in C order, the least significant of each
+        byte first.
+
+        An upload that is cut off begins anew by itself while the first byte is among the last
+        64 MiB, and raises UploadInterrupted else. What reading raises ends it.
+        """
+        upload = LatticeUpload.read_once(
+            shape,
+            pieces,
+            boundaries=boundaries,
+            neighbourhood=neighbourhood,
+            corner_rule=corner_rule,
+        )
+        return self._uploaded(upload, timeout)
 
     def get(self, lattice_id: str, *, timeout: float | None = None) -> Lattice:
         """Raises LatticeNotFound."""
@@ -210,6 +242,20 @@ class Lattices:
         stub = TransformServiceStub(self._channel)
         response = unary(self._caller, stub.WriteBlocked, request, timeout)
         return messages.blocked_state(response.state)
+
+    def _uploaded(self, upload: LatticeUpload, timeout: float | None) -> Lattice:
+        stub = LatticeUploadServiceStub(self._channel)
+
+        def method(_request: object, **options: Any) -> Any:  # noqa: ANN401 - a call
+            try:
+                return begun(stub.UploadLattice, upload.messages(), **options)
+            except grpc.RpcError:
+                upload.broke_off()
+                raise
+
+        if timeout is None:
+            timeout = upload.timeout_s(self._caller.retry.timeout_s)
+        return upload.result(unary(self._caller, method, upload.head, timeout))
 
     def _value(self, lattice: Lattice | str, timeout: float | None) -> Lattice:
         return lattice if isinstance(lattice, Lattice) else self.get(lattice, timeout=timeout)

@@ -1,25 +1,66 @@
 """Bitmaps, distances and sites as arrays of numpy, which is imported when the first is made."""
 
+import hashlib
 import io
 import math
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+_SITES_AT_ONCE = 1 << 24
+"""Of a bitmap that is made: a multiple of eight."""
+
+
+def opened(source: object) -> object:
+    """An array as it is, or the one in a `.npy` file: mapped into memory, so of any size.
+
+    Raises ValueError for a file that is none, or holds objects.
+    """
+    return mapped(source) if isinstance(source, (str, os.PathLike)) else source
+
+
+@contextmanager
+def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Where to write a file that takes the place of the one at `path` once the block ends well."""
+    target = Path(path)
+    beside = target.with_name(f".{target.name}.{uuid4().hex}")
+    try:
+        yield beside
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def mapped(path: str | os.PathLike[str]) -> "NDArray[np.generic]":
+    """The array in a `.npy` file, of which what is looked at is read."""
+    array: NDArray[np.generic] = _numpy().lib.format.open_memmap(path, mode="r")
+    return array
+
+
 def packed(blocked: object) -> tuple[tuple[int, ...], bytes]:
     """The shape of an array of booleans, and its bitmap: a bit per site in C order, the least
-    significant of each byte first. Raises ValueError for numbers other than 0 and 1."""
+    significant of each byte first. Takes the memory of the bitmap, and of one of a file none for
+    its sites. Raises ValueError for numbers other than 0 and 1."""
     numpy = _numpy()
-    array = numpy.asarray(blocked)
-    sites = array.astype(bool)
-    if array.dtype != bool and not (sites == array).all():
-        raise ValueError("blocked must be an array of booleans, or of 0 and 1")
-    bitmap: bytes = numpy.packbits(sites, axis=None, bitorder="little").tobytes()
-    return sites.shape, bitmap
+    array = numpy.asarray(opened(blocked))
+    flat = numpy.ravel(array)
+    bitmap = numpy.empty((flat.size + 7) // 8, numpy.uint8)
+    for begin in range(0, flat.size, _SITES_AT_ONCE):
+        part = flat[begin : begin + _SITES_AT_ONCE]
+        sites = part.astype(bool)
+        if part.dtype != bool and not (sites == part).all():
+            raise ValueError("blocked must be an array of booleans, or of 0 and 1")
+        bits = numpy.packbits(sites, bitorder="little")
+        bitmap[begin // 8 : begin // 8 + bits.size] = bits
+    return array.shape, bitmap.tobytes()
 
 
 def unpacked(bitmap: bytes, shape: Sequence[int]) -> "NDArray[np.bool_]":
@@ -137,7 +178,7 @@ def numbers(
     `otherwise`. Raises ValueError where that is None, and for what are no numbers.
     """
     numpy = _numpy()
-    made = numpy.asarray(array)
+    made = numpy.asarray(opened(array))
     kind = made.dtype.newbyteorder("=").name
     if kind not in kinds:
         if otherwise is None or made.dtype.kind not in "biuf":
@@ -150,14 +191,27 @@ def numbers(
 class NpyReader:
     """An array as the bytes of its `.npy` file come: they are copied once, into it."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        """With a `path` the array is that of a new file there, mapped into memory."""
+        self._path = path
         self._head = bytearray()
         self._array: NDArray[np.generic] | None = None
         self._bytes = memoryview(b"")
         self._filled = 0
 
+    @property
+    def is_complete(self) -> bool:
+        return self._array is not None and self._filled == len(self._bytes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array; raises ValueError while its header is missing."""
+        if self._array is None:
+            raise ValueError("the array is not complete")
+        return self._array.shape
+
     def take(self, data: bytes) -> None:
-        """Raises ValueError for a header that is none."""
+        """Raises ValueError for a header that is none, and for more than it promises."""
         if self._array is None:
             self._head += data
             data = self._begin()
@@ -166,9 +220,22 @@ class NpyReader:
         self._bytes[self._filled : self._filled + len(data)] = data
         self._filled += len(data)
 
+    def rewound(self) -> tuple[int, int]:
+        """Forget what came of a row that is not complete, of the first axis with more than one;
+        that axis, and how many rows have come. What comes next are the numbers behind them."""
+        if self._array is None:
+            self._head.clear()
+            return 0, 0
+        shape = self._array.shape
+        axis = next((axis for axis, length in enumerate(shape) if length > 1), 0)
+        row_bytes = max(1, len(self._bytes) // max(1, shape[axis]))
+        rows = self._filled // row_bytes
+        self._filled = rows * row_bytes
+        return axis, rows
+
     def result(self) -> "NDArray[np.generic]":
         """Raises ValueError while bytes are missing."""
-        if self._array is None or self._filled < len(self._bytes):
+        if self._array is None or not self.is_complete:
             raise ValueError("the array is not complete")
         return self._array
 
@@ -183,11 +250,56 @@ class NpyReader:
         shape, is_fortran, dtype = numpy.lib.format.read_array_header_1_0(file)
         if is_fortran or dtype.hasobject:
             raise ValueError("must be numbers in C order")
-        self._array = made = numpy.empty(shape, dtype)
+        self._array = made = self._made(shape, dtype)
         self._bytes = memoryview(made.reshape(-1).view(numpy.uint8))
         rest = bytes(self._head[length:])
         self._head.clear()
         return rest
+
+    def _made(self, shape: tuple[int, ...], dtype: Any) -> Any:  # noqa: ANN401 - of numpy
+        numpy = _numpy()
+        if self._path is None:
+            return numpy.empty(shape, dtype)
+        return numpy.lib.format.open_memmap(self._path, "w+", dtype, shape)
+
+
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """The beginning of a `.npy` file of little-endian numbers in C order."""
+    numpy, file = _numpy(), io.BytesIO()
+    descr = numpy.lib.format.dtype_to_descr(numpy.dtype(dtype).newbyteorder("<"))
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    numpy.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+def digest(array: "NDArray[np.generic]", chunk_shape: Sequence[int]) -> str:
+    """The digest of a field with these numbers, as the contract says of `Field.digest`. Takes
+    about a second for each GiB."""
+    numpy = _numpy()
+    lengths = [",".join(map(str, each)) for each in (array.shape, chunk_shape)]
+    whole = hashlib.sha256(f"girih-array-v1 {array.dtype.name} {' '.join(lengths)}\n".encode())
+    data = memoryview(array.reshape(-1).view(numpy.uint8))
+    chunk_bytes = array.itemsize * math.prod(chunk_shape)
+    for begin, end in _chunks(array.shape, chunk_shape, array.itemsize):
+        chunk = hashlib.sha256(data[begin:end])
+        chunk.update(bytes(chunk_bytes - (end - begin)))
+        whole.update(chunk.digest())
+    return whole.hexdigest()
+
+
+def _chunks(
+    shape: Sequence[int], chunk_shape: Sequence[int], item_bytes: int
+) -> Iterator[tuple[int, int]]:
+    """Where the chunks of an array begin and end, in bytes: each is some rows of one axis, and all
+    of the axes behind that."""
+    axis = next(
+        axis for axis in range(len(shape)) if shape[axis + 1 :] == tuple(chunk_shape[axis + 1 :])
+    )
+    row_bytes = item_bytes * math.prod(shape[axis + 1 :])
+    for outer in range(math.prod(shape[:axis])):
+        for row in range(0, shape[axis], chunk_shape[axis]):
+            begin = (outer * shape[axis] + row) * row_bytes
+            yield begin, begin + min(chunk_shape[axis], shape[axis] - row) * row_bytes
 
 
 _NPY_HEAD = 10

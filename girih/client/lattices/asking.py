@@ -1,18 +1,23 @@
 """Fields, routes and structure of lattices, with asyncio. Knows the rpcs."""
 
+import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import grpc.aio
+
 from girih.client.caller import Caller
-from girih.client.calls import parts, unary
-from girih.client.errors import FieldNotFound
-from girih.client.lattices import fields, pictures, routes, structure
+from girih.client.calls import begun, parts, unary
+from girih.client.errors import FieldNotFound, UploadNotFound
+from girih.client.lattices import arrays, fields, pictures, routes, structure
 from girih.client.lattices.fields import Box, Field, Statistics
 from girih.client.lattices.messages import Query
 from girih.client.lattices.pictures import FIRST_SLICE, JobPicture, Preview, View
 from girih.client.lattices.questions import Asked, Streamed
 from girih.client.lattices.routes import Nearest, PathCount, Reached, Route
+from girih.client.lattices.sources import Pieces
 from girih.client.lattices.structure import (
     Colouring,
     Communities,
@@ -91,16 +96,41 @@ class AsyncFields(AsyncAsking):
         """Write all of a field, which is created where there is none; with `origin` or `steps` a
         region of the array's shape, as `field[origin::steps]` is one.
 
-        `array` is what numpy makes an array of; any order and byte order of memory will do, and
-        it must not change meanwhile. A write happens wholly or not at all, and is an event with
-        the field's digest. Raises InvalidRequest where its shape does not fit, WorkTooLarge.
+        `array` is what numpy makes an array of, or the path of a `.npy` file, which is not read
+        into memory; any order and byte order of memory will do, and it must not change meanwhile.
+        A write happens wholly or not at all, and is an event with the field's digest. All of a
+        field that is larger than 8 MiB is checked by its digest, and goes on by itself where it
+        was cut off; `timeout` is then by default a second longer for each MiB.
+        Raises InvalidRequest where its shape does not fit, WorkTooLarge.
         """
         write = fields.Write(lattice, name, array, origin, steps)
+        if write.is_large:
+            upload = write.upload(await self._lattice_of(lattice, timeout))
+            return await self._uploaded(upload, timeout)
 
         def method(_request: object, **options: Any) -> Any:  # noqa: ANN401 - a call
             return self._stub.WriteField(write.messages(), **options)
 
         return write.result(await unary(self._caller, method, write.head, timeout))
+
+    async def upload(
+        self,
+        lattice: Lattice | str,
+        name: str,
+        pieces: Pieces,
+        dtype: str,
+        *,
+        timeout: float | None = None,
+    ) -> Field:
+        """Write all of a field from bytes that are read once, in constant memory: little-endian
+        numbers of `dtype` in C order, as an iterable of bytes or a file that is open for reading.
+
+        It goes on by itself where it was cut off: the last 64 MiB are kept for that, and
+        UploadInterrupted is raised should they not reach. What reading raises ends it. Raises
+        InvalidRequest where the bytes are too few or too many, WorkTooLarge.
+        """
+        upload = fields.Upload.read_once(lattice, name, dtype, pieces)
+        return await self._uploaded(upload, timeout)
 
     async def read(
         self,
@@ -112,9 +142,33 @@ class AsyncFields(AsyncAsking):
         steps: Sequence[int] | None = None,
         timeout: float | None = None,
     ) -> "NDArray[np.generic]":
-        """The numbers of a field, or of a region of it, as an array of their own."""
+        """The numbers of a field, or of a region of it, as an array of their own. A read that is
+        cut off goes on by itself where it was, in the field as it was."""
         answer = fields.Read(lattice, name, Box.of(origin, shape, steps))
         return await self._streamed(Streamed("ReadField", answer), timeout)
+
+    async def download(
+        self,
+        lattice: Lattice | str,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        origin: Site | None = None,
+        shape: Sequence[int] | None = None,
+        steps: Sequence[int] | None = None,
+        timeout: float | None = None,
+    ) -> "NDArray[np.generic]":
+        """The same into a `.npy` file, in constant memory; the array is that of the file, mapped
+        into memory.
+
+        A file that is there is replaced, and only by a whole one. All of a field is checked by its
+        digest: raises DataDamaged.
+        """
+        box = Box.of(origin, shape, steps)
+        with arrays.replaced(path) as beside:
+            answer = fields.Read(lattice, name, box, beside)
+            await self._streamed(Streamed("ReadField", answer), timeout)
+        return arrays.mapped(path)
 
     async def get(
         self, lattice: Lattice | str, name: str, *, timeout: float | None = None
@@ -158,6 +212,33 @@ class AsyncFields(AsyncAsking):
         box = Box.of(origin, shape, steps)
         question = fields.statistics(lattice, name, bins=bins, low=low, high=high, region=box)
         return await self._asked(question, timeout)
+
+    async def _uploaded(self, upload: fields.Upload, timeout: float | None) -> Field:
+        begin = upload.begin()
+        upload.at(await unary(self._caller, self._stub.BeginUpload, begin, timeout))
+
+        async def method(_request: object, **options: Any) -> Any:  # noqa: ANN401 - a call
+            try:
+                if upload.is_interrupted:
+                    where = begun(self._stub.GetUpload, upload.where, **options)
+                    upload.at(await where)
+                return await begun(self._stub.WriteField, upload.messages(), **options)
+            except grpc.aio.AioRpcError as error:
+                upload.broke_off(error)
+                raise
+            except asyncio.CancelledError:
+                upload.broke_off(None)
+                raise
+
+        if timeout is None:
+            timeout = upload.timeout_s(self._caller.retry.timeout_s)
+        try:
+            return upload.result(await unary(self._caller, method, upload.where, timeout))
+        except UploadNotFound:
+            field = await self.get(upload.where.lattice_id, upload.where.name, timeout=timeout)
+            if upload.has_made(field):
+                return field
+            raise
 
 
 class AsyncPictures(AsyncAsking):

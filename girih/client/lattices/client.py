@@ -1,17 +1,22 @@
 """The lattices of a tenant, with asyncio. Knows the rpcs."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
 
 from girih.client.caller import Caller
-from girih.client.calls import parts, unary
+from girih.client.calls import begun, parts, unary
 from girih.client.errors import LatticeNotFound
 from girih.client.lattices import messages
 from girih.client.lattices.asking import AsyncFields, AsyncPictures, AsyncRoutes, AsyncStructure
 from girih.client.lattices.changing import AsyncHistory, AsyncJobs, AsyncTransforms
 from girih.client.lattices.messages import BlockedCursor, DistancesCursor, PathsCursor, Query
 from girih.client.lattices.questions import site_costs
+from girih.client.lattices.sources import Pieces
+from girih.client.lattices.uploading import MESSAGE_BYTES_MAX, LatticeUpload
 from girih.client.lattices.values import (
     BlockedState,
     Boundary,
@@ -31,9 +36,9 @@ from girih.lattice.v1.paths_pb2_grpc import PathServiceStub
 from girih.lattice.v1.pictures_pb2_grpc import PictureServiceStub
 from girih.lattice.v1.structure_pb2_grpc import StructureServiceStub
 from girih.lattice.v1.transforms_pb2_grpc import TransformServiceStub
+from girih.lattice.v1.uploads_pb2_grpc import LatticeUploadServiceStub
 
 if TYPE_CHECKING:
-    import grpc.aio
     import numpy as np
     from numpy.typing import NDArray
 
@@ -100,9 +105,12 @@ class AsyncLattices:
     ) -> Lattice:
         """Create a lattice; repeated by itself it is created once.
 
-        `blocked` is a bool array, or what numpy makes one of, true where a site is blocked; it
-        tells the `shape`. `boundaries` is one for all axes, or one per axis. Raises PlanLimit,
-        InvalidRequest, and ValueError for what no server would take.
+        `blocked` is a bool array, or what numpy makes one of, true where a site is blocked, or the
+        path of a `.npy` file with one, which is not read into memory; it tells the `shape`. It may
+        have up to 2^30 sites: what does not fit one message is sent as a stream, with its digest,
+        and `timeout` is then by default a second longer for each MiB of bits. `boundaries` is one
+        for all axes, or one per axis. Raises PlanLimit, InvalidRequest, WorkTooLarge, and
+        ValueError for what no server would take.
         """
         request = messages.create_request(
             shape,
@@ -111,8 +119,36 @@ class AsyncLattices:
             neighbourhood=neighbourhood,
             corner_rule=corner_rule,
         )
+        if len(request.blocked) > MESSAGE_BYTES_MAX:
+            return await self._uploaded(LatticeUpload.of(request), timeout)
         response = await unary(self._caller, self._stub.CreateLattice, request, timeout)
         return messages.lattice(response.lattice)
+
+    async def upload(
+        self,
+        shape: Sequence[int],
+        pieces: Pieces,
+        *,
+        boundaries: Boundary | str | Sequence[Boundary | str] = Boundary.OPEN,
+        neighbourhood: Neighbourhood | str = Neighbourhood.VON_NEUMANN,
+        corner_rule: CornerRule | str = CornerRule.NO_CUTTING,
+        timeout: float | None = None,
+    ) -> Lattice:
+        """The same of bytes that are read once, in constant memory: an iterable of bytes or a file
+        that is open for reading, with a bit per site in C order, the least significant of each
+        byte first.
+
+        An upload that is cut off begins anew by itself while the first byte is among the last
+        64 MiB, and raises UploadInterrupted else. What reading raises ends it.
+        """
+        upload = LatticeUpload.read_once(
+            shape,
+            pieces,
+            boundaries=boundaries,
+            neighbourhood=neighbourhood,
+            corner_rule=corner_rule,
+        )
+        return await self._uploaded(upload, timeout)
 
     async def get(self, lattice_id: str, *, timeout: float | None = None) -> Lattice:
         """Raises LatticeNotFound."""
@@ -240,6 +276,20 @@ class AsyncLattices:
         stub = TransformServiceStub(self._channel)
         response = await unary(self._caller, stub.WriteBlocked, request, timeout)
         return messages.blocked_state(response.state)
+
+    async def _uploaded(self, upload: LatticeUpload, timeout: float | None) -> Lattice:
+        stub = LatticeUploadServiceStub(self._channel)
+
+        async def method(_request: object, **options: Any) -> Any:  # noqa: ANN401 - a call
+            try:
+                return await begun(stub.UploadLattice, upload.messages(), **options)
+            except (grpc.aio.AioRpcError, asyncio.CancelledError):
+                upload.broke_off()
+                raise
+
+        if timeout is None:
+            timeout = upload.timeout_s(self._caller.retry.timeout_s)
+        return upload.result(await unary(self._caller, method, upload.head, timeout))
 
     async def _value(self, lattice: Lattice | str, timeout: float | None) -> Lattice:
         return lattice if isinstance(lattice, Lattice) else await self.get(lattice, timeout=timeout)

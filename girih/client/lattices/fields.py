@@ -1,5 +1,6 @@
 """Fields of lattices: values, and what is asked of them."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,18 +9,27 @@ from uuid import uuid4
 
 from google.api.httpbody_pb2 import HttpBody
 
+from girih.client.errors import DataDamaged, InvalidRequest, Unavailable, UploadOffset
 from girih.client.lattices import arrays
 from girih.client.lattices.messages import id_of
 from girih.client.lattices.questions import Asked
+from girih.client.lattices.sources import InMemory, Pieces, ReadOnce, Source
 from girih.client.lattices.values import Lattice, Site
+from girih.client.refusals import from_rpc_error
 from girih.lattice.v1 import fields_pb2 as pb
 from girih.lattice.v1 import lattice_pb2
+from girih.status_details import FailedCall
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_PIECE_BYTES = 1 << 20  # what the contract takes in a message
+RESUMED_BYTES = 1 << 23
+"""What is larger is uploaded so that it can be gone on with: the service keeps whole chunks."""
+
+_UPLOADED_EACH_S = 1 << 20
+"""A transfer may take a second more for so many bytes, unless its caller says how long."""
+
 _KINDS = {
     lattice_pb2.NUMBER_TYPE_UINT8: "uint8",
     lattice_pb2.NUMBER_TYPE_UINT16: "uint16",
@@ -75,12 +85,10 @@ class Statistics:
 
 def create(lattice: Lattice | str, name: str, dtype: str, fill: float) -> Asked[Field]:
     """Raises ValueError for a type that fields do not have."""
-    if dtype not in _NUMBER_TYPES:
-        raise ValueError(f"dtype must be one of {', '.join(_NUMBER_TYPES)}, not {dtype}")
     request = pb.CreateFieldRequest(
         lattice_id=id_of(lattice),
         name=name,
-        number_type=_NUMBER_TYPES[dtype],
+        number_type=_number_type(dtype),
         fill=fill,
         request_id=str(uuid4()),
     )
@@ -152,38 +160,131 @@ class Write:
     ) -> None:
         """With `origin` or `steps` a region of the array's shape is written, else all of the
         field. Raises ValueError for a type that fields do not have."""
-        kind, shape, self._bytes = arrays.numbers(array, tuple(_NUMBER_TYPES))
+        self.dtype, self.shape, self._bytes = arrays.numbers(array, tuple(_NUMBER_TYPES))
         is_region = origin is not None or steps is not None
+        self.is_large = not is_region and len(self._bytes) > RESUMED_BYTES
         self.head = pb.WriteFieldRequest(
             lattice_id=id_of(lattice),
             name=name,
-            number_type=_NUMBER_TYPES[kind],
             origin=tuple(int(one) for one in origin or ()),
-            shape=shape if is_region else (),
+            shape=self.shape if is_region else (),
             steps=tuple(int(one) for one in steps or ()),
         )
 
     def messages(self) -> Iterator[pb.WriteFieldRequest]:
-        """At least one; each piece is copied when it is its turn."""
-        head = self.head
-        for begin in range(0, max(1, len(self._bytes)), _PIECE_BYTES):
-            message = pb.WriteFieldRequest()
-            message.CopyFrom(head)
-            message.body.data = bytes(self._bytes[begin : begin + _PIECE_BYTES])
-            yield message
-            head = pb.WriteFieldRequest()
+        """As a `.npy` file, whose header says the shape."""
+        head = pb.WriteFieldRequest()
+        head.CopyFrom(self.head)
+        head.body.content_type = "application/x-npy"
+        head.body.data = arrays.npy_header(self.dtype, self.shape)
+        yield head
+        for piece in InMemory(self._bytes).pieces(0):
+            yield pb.WriteFieldRequest(body=HttpBody(data=piece))
+
+    def upload(self, lattice: Lattice) -> "Upload":
+        """The same in a way that can be gone on with; raises InvalidRequest for an array of
+        another shape than the lattice's."""
+        if self.shape != lattice.shape:
+            described = f"must have the shape {list(lattice.shape)}, not {list(self.shape)}"
+            raise InvalidRequest.unsent("array", described)
+        return Upload(lattice, self.head.name, self.dtype, InMemory(self._bytes))
 
     @staticmethod
     def result(response: pb.WriteFieldResponse) -> Field:
         return field_of(response.field)
 
 
+class Upload:
+    """All of a field on its way, from where the service has kept it."""
+
+    def __init__(self, lattice: Lattice | str, name: str, dtype: str, source: Source) -> None:
+        """Raises ValueError for a type that fields do not have."""
+        self._lattice_id = id_of(lattice)
+        self._name = name
+        self._number_type = _number_type(dtype)
+        self._source = source
+        self._upload = pb.Upload()
+        self.is_interrupted = False
+        """Messages were sent: GetUpload tells how far they came."""
+
+    @classmethod
+    def read_once(cls, lattice: Lattice | str, name: str, dtype: str, pieces: Pieces) -> "Upload":
+        return cls(lattice, name, dtype, ReadOnce(pieces))
+
+    def begin(self) -> pb.BeginUploadRequest:
+        """Takes a second for each GiB of an array: its digest is computed first."""
+        return pb.BeginUploadRequest(
+            lattice_id=self._lattice_id,
+            name=self._name,
+            number_type=self._number_type,
+            content_digest=self._source.content_digest(),
+        )
+
+    @property
+    def where(self) -> pb.GetUploadRequest:
+        return pb.GetUploadRequest(
+            lattice_id=self._lattice_id, name=self._name, upload_id=self._upload.upload_id
+        )
+
+    def at(self, response: pb.BeginUploadResponse | pb.GetUploadResponse) -> None:
+        """The service says where the upload is."""
+        self._upload = response.upload
+
+    def timeout_s(self, ordinary_s: float) -> float:
+        """How long it may take when nobody says."""
+        return ordinary_s + self._upload.size_bytes / _UPLOADED_EACH_S
+
+    def messages(self) -> Iterator[pb.WriteFieldRequest]:
+        """Raises UploadInterrupted where what comes next is not there any more."""
+        self.is_interrupted = True
+        head = pb.WriteFieldRequest(
+            lattice_id=self._lattice_id,
+            name=self._name,
+            upload_id=self._upload.upload_id,
+            offset=self._upload.offset,
+        )
+        return _with_head(head, self._source.pieces(self._upload.offset))
+
+    def broke_off(self, error: FailedCall | None) -> None:
+        """A call has ended so: raises what reading the bytes raised, or that it is to be made
+        again, since one that was cut off still goes on."""
+        if self._source.failure is not None:
+            raise self._source.failure
+        if error is not None and isinstance(from_rpc_error(error), UploadOffset):
+            raise Unavailable.no_answer("another call goes on with the upload") from None
+
+    def result(self, response: pb.WriteFieldResponse) -> Field:
+        """The field; raises InvalidRequest where its bytes have ended too early."""
+        if response.HasField("field"):
+            return field_of(response.field)
+        described = f"must be {response.upload.size_bytes:,} bytes long, and is shorter"
+        raise InvalidRequest.unsent("pieces", described)
+
+    def has_made(self, field: Field) -> bool:
+        """Whether a field is what this upload was: its answer may have been lost."""
+        return field.array.endswith(f"/{self._upload.upload_id}")
+
+
+def _with_head(
+    head: pb.WriteFieldRequest, pieces: Iterator[bytes]
+) -> Iterator[pb.WriteFieldRequest]:
+    yield head
+    for piece in pieces:
+        yield pb.WriteFieldRequest(body=HttpBody(data=piece))
+
+
 class Read:
-    """The numbers of a field as they come, from the beginning in each call."""
+    """The numbers of a field as they come. One that breaks off is gone on with, row after row, in
+    the field as it was then: it is never one half of one write and one half of another."""
 
-    is_done = False
-
-    def __init__(self, lattice: Lattice | str, name: str, region: Box) -> None:
+    def __init__(
+        self,
+        lattice: Lattice | str,
+        name: str,
+        region: Box,
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """With a `path` the array is that of a new `.npy` file there."""
         self._request = pb.ReadFieldRequest(
             lattice_id=id_of(lattice),
             name=name,
@@ -192,22 +293,73 @@ class Read:
             shape=region.shape,
             steps=region.steps,
         )
-        self._reader = arrays.NpyReader()
+        self._path = path
+        self._reader = arrays.NpyReader(path)
+        self._field: pb.Field | None = None
+        self._is_resumed = False
+
+    @property
+    def is_done(self) -> bool:
+        return self._reader.is_complete
 
     def begin(self) -> pb.ReadFieldRequest:
-        self._reader = arrays.NpyReader()
-        return self._request
+        axis, rows = self._reader.rewound()
+        if self._field is None or rows == 0:
+            self._reader = arrays.NpyReader(self._path)
+            return self._request
+        self._is_resumed = True
+        return self._behind(self._field, axis, rows)
 
     def take(self, response: HttpBody) -> None:
+        for extension in response.extensions:
+            field = pb.Field()
+            if self._field is None and extension.Unpack(field):
+                self._field = field
         self._reader.take(response.data)
 
     def result(self) -> "NDArray[np.generic]":
-        return self._reader.result()
+        """Raises DataDamaged where all of a field was to come, in several calls or into a file,
+        and has not the digest that the service says."""
+        array, field = self._reader.result(), self._field
+        is_checked = self._is_resumed or self._path is not None
+        if is_checked and field is not None and self._is_whole(field):
+            digest = arrays.digest(array, field.chunk_shape)
+            if digest != field.digest:
+                raise DataDamaged.received(digest, field.digest)
+        return array
+
+    @property
+    def field(self) -> Field | None:
+        """What was read; None of a service that does not say."""
+        return None if self._field is None else field_of(self._field)
+
+    def _is_whole(self, field: pb.Field) -> bool:
+        return self._reader.result().shape == tuple(field.shape)
+
+    def _behind(self, field: pb.Field, axis: int, rows: int) -> pb.ReadFieldRequest:
+        request = pb.ReadFieldRequest()
+        request.CopyFrom(self._request)
+        request.format = pb.ARRAY_FORMAT_RAW
+        request.at_revision = field.revision
+        shape = list(self._reader.shape)
+        shape[axis] -= rows
+        request.shape[:] = shape
+        steps = request.steps[axis] if request.steps else 1
+        origin = list(request.origin) or [0] * len(shape)
+        origin[axis] += rows * steps
+        request.origin[:] = origin
+        return request
 
 
 def dtype_of(number_type: lattice_pb2.NumberType) -> str:
     """Numpy's name of a type of numbers."""
     return _KINDS[number_type]
+
+
+def _number_type(dtype: str) -> lattice_pb2.NumberType:
+    if dtype not in _NUMBER_TYPES:
+        raise ValueError(f"dtype must be one of {', '.join(_NUMBER_TYPES)}, not {dtype}")
+    return _NUMBER_TYPES[dtype]
 
 
 def field_of(message: pb.Field) -> Field:

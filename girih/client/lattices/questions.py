@@ -42,7 +42,8 @@ class Collected(Protocol[T_co]):
     """An answer that comes in parts, from its beginning in each call, and is told when all are
     there: a cursor that brings nothing before."""
 
-    is_done: bool
+    @property
+    def is_done(self) -> bool: ...
 
     def begin(self) -> Message: ...
 

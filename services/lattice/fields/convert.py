@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.any_pb2 import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.lattice.v1 import fields_pb2 as pb
@@ -118,12 +119,25 @@ def media_type(request: pb.ReadFieldRequest) -> str:
     return _MEDIA_TYPES[request.format]
 
 
-def body_pieces(media_type: str, data: memoryview | bytes) -> Iterator[bytes]:
-    """Bytes of an answer as serialized `HttpBody`s of at most 256 KiB."""
-    head = HttpBody(content_type=media_type).SerializeToString()
+def body_pieces(
+    media_type: str, data: memoryview | bytes, about: pb.Field | None = None
+) -> Iterator[bytes]:
+    """Bytes of an answer as serialized `HttpBody`s of at most 256 KiB. The first one says `about`
+    which field."""
+    head = HttpBody(content_type=media_type)
+    if about is not None:
+        head.extensions.append(_packed(about))
     for start in range(0, len(data), _PIECE_BYTES):
         piece = data[start : start + _PIECE_BYTES]
-        yield b"".join((head, field_head(HttpBody.DATA_FIELD_NUMBER, len(piece)), piece))
+        begin = head.SerializeToString()
+        yield b"".join((begin, field_head(HttpBody.DATA_FIELD_NUMBER, len(piece)), piece))
+        head.ClearField("extensions")
+
+
+def _packed(message: pb.Field) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed
 
 
 def is_npy(request: pb.ReadFieldRequest) -> bool:

@@ -125,16 +125,19 @@ class FieldServicer:
         media_type = convert.media_type(request)
         reserved = _CHUNKS_READ * source.layout.chunk_bytes
         async with self._operations.send_budget.reserved(reserved):
+            about: pb.Field | None = _to_proto(held, state)
             if convert.is_npy(request):
                 head = make_header(state.content.number_type, region.shape)
-                for message in convert.body_pieces(media_type, head):
+                for message in convert.body_pieces(media_type, head, about):
                     yield message
+                about = None
             async with aclosing(self._reader.parts(source, region)) as parts:
                 async for _, numbers in parts:
                     data = np.ascontiguousarray(numbers).reshape(-1).view(np.uint8).data
-                    for message in convert.body_pieces(media_type, data):
+                    for message in convert.body_pieces(media_type, data, about):
                         async with self._operations.consumed_in_time():
                             yield message
+                    about = None
 
     async def GetStatistics(
         self, request: pb.GetStatisticsRequest, _context: Context

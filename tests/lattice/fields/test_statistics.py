@@ -77,17 +77,17 @@ async def test_numbers_that_are_all_one_lie_in_an_interval_however_great_they_ar
     lattice_id = (await fields.client.create(shape=[2])).lattice_id
     await fields.write(lattice_id, "a", np.full(2, 1e300))
 
-    found = await told(fields, lattice_id, bins=10_000)
+    answer = await statistics(fields, lattice_id, bins=10_000)
 
-    assert sum(found.histogram.counts) == 2
-    assert found.histogram.edges[0] < 1e300 < found.histogram.edges[-1]
+    assert sum(answer.histogram.counts) == 2
+    assert answer.histogram.edges[0] < 1e300 < answer.histogram.edges[-1]
 
 
 async def test_numbers_whose_range_is_no_number_are_refused(fields: Fields) -> None:
     lattice_id = (await fields.client.create(shape=[2])).lattice_id
     await fields.write(lattice_id, "a", np.array([-1.7e308, 1.7e308]))
 
-    error = await refusal(told(fields, lattice_id, bins=4))
+    error = await refusal(statistics(fields, lattice_id, bins=4))
 
     assert [violation.field for violation in error.violations] == ["bins"]
 

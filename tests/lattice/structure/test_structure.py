@@ -189,8 +189,8 @@ async def test_a_site_that_is_alone_is_as_central_as_one_among_blocked_ones(
     values = []
     for requested in (spec(*shape), among):
         query = centrality_query(requested, measure, [(0,) * len(shape)], None, 0, 0.5)
-        told = await all_of(find_centrality(operations, held(requested), query), "values")
-        values.append(told.tolist())
+        centralities = await all_of(find_centrality(operations, held(requested), query), "values")
+        values.append(centralities.tolist())
 
     assert values[0] == pytest.approx(values[1])
 
@@ -584,8 +584,8 @@ async def test_heat_that_flows_for_ever_is_everywhere_alike_or_too_much_work(
     query = heat_query(requested, PlainGraph(requested).sites[0], 1e308, [], None)
 
     if is_free:
-        told = await all_of(find_heat(operations, held(requested), query), "values")
-        np.testing.assert_allclose(told, 1 / 20)
+        amounts = await all_of(find_heat(operations, held(requested), query), "values")
+        np.testing.assert_allclose(amounts, 1 / 20)
     else:
         with pytest.raises(WorkTooLarge):
             await anext(find_heat(operations, held(requested), query))
