@@ -34,9 +34,8 @@ _field_head = Struct(">Ii").pack
 _length = Struct(">i").pack
 
 _COLUMN_COUNT: Final = 9
-_DIGEST_BYTES: Final = 32
-_FIXED_BYTES: Final = 4 + 3 * 8 + 8 + 8 + 16 + _DIGEST_BYTES + 2 * 8
-"""Of an element, beside what differs in length: the heads of its last two columns included."""
+_FIXED_BYTES: Final = 4 + 3 * 8 + 8 + 8 + 16 + 3 * 8
+"""Of an element, beside what differs in length: the heads of three such columns included."""
 _NO_TAGS: Final = _field_head(_TEXTS, -1)
 
 
@@ -70,7 +69,7 @@ class NewRecords:
             event_id, _, event_type, own_tags, digest, _, payload, _ = event
             before_digest = _before_digest(event_type, context.correlation_id)
             tags = _tags(own_tags) if own_tags else _NO_TAGS
-            varying = len(before_digest) + len(tags) + len(header) + len(payload)
+            varying = len(before_digest) + len(digest) + len(tags) + len(header) + len(payload)
             parts += (
                 _first_columns(
                     _FIXED_BYTES + varying, _COLUMN_COUNT,
@@ -79,6 +78,7 @@ class NewRecords:
                     _UUID, 16, unhexlify(event_id.replace("-", "")),
                 ),
                 before_digest,
+                _field_head(_BYTEA, len(digest)),
                 digest,
                 tags,
                 _field_head(_BYTEA, len(header)),
@@ -92,8 +92,8 @@ class NewRecords:
 
 @lru_cache(maxsize=1_024)
 def _before_digest(event_type: str, correlation_id: str) -> bytes:
-    """The columns that most records of a call have in common, and what stands before the next."""
-    return _text(event_type) + _text(correlation_id) + _field_head(_BYTEA, _DIGEST_BYTES)
+    """The columns that most records of a call have in common."""
+    return _text(event_type) + _text(correlation_id)
 
 
 def _text(text: str) -> bytes:
