@@ -1,17 +1,20 @@
-"""Steps of simulations, beside numpy doing the same.
+"""Steps of simulations, beside numpy and JAX on the CPU doing the same.
 
 python -m bench.simulations [--seconds 2] [--small]
 
 Ising by Metropolis in flips a nanosecond, Life in cells, Wolff in spins turned, explicit
-diffusion as a share of the bandwidth that the same threads copy with, in turns.
+diffusion as a share of the bandwidth that the same threads copy with, in turns. JAX takes all
+threads, in single precision, which is its own; without it it is left out.
 """
 
 import argparse
+import importlib
 import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +70,7 @@ def _ising(shape: tuple[int, ...], seconds: float, *, peers: bool = True) -> lis
     ]
     if peers:
         paces.append(Pace(f"{name}, numpy", _numpy_ising(shape, seconds)))
+        paces += _of_jax(name, lambda jax: _jax_ising(jax, shape, seconds))
     return paces
 
 
@@ -76,7 +80,8 @@ def _life(length: int, seconds: float) -> list[Pace]:
         Pace(f"{name}, girih, {threads} threads", _ours(spec, LIFE, seconds, threads))
         for threads in sorted({1, THREADS})
     ]
-    return [*paces, Pace(f"{name}, numpy", _numpy_life(length, seconds))]
+    paces.append(Pace(f"{name}, numpy", _numpy_life(length, seconds)))
+    return [*paces, *_of_jax(name, lambda jax: _jax_life(jax, length, seconds))]
 
 
 def _wolff(length: int, seconds: float) -> list[Pace]:
@@ -140,6 +145,58 @@ def _numpy_life(length: int, seconds: float) -> float:
         cells = ((near == 3) | ((near == 2) & (cells == 1))).astype(np.uint8)
 
     return _paced(step, seconds) * cells.size
+
+
+def _of_jax(name: str, measure: Callable[[Any], float]) -> list[Pace]:
+    """The pace of JAX, where it is installed."""
+    try:
+        jax = importlib.import_module("jax")
+    except ImportError:
+        return []
+    return [Pace(f"{name}, JAX, {THREADS} threads", measure(jax))]
+
+
+def _jax_ising(jax: Any, shape: tuple[int, ...], seconds: float) -> float:  # noqa: ANN401
+    jnp = jax.numpy
+    colour = jnp.indices(shape).sum(axis=0) % 2
+    chances = jnp.exp(-2 * jnp.arange(-4, 5) / CRITICAL)
+
+    @jax.jit  # type: ignore[untyped-decorator]
+    def sweep(spins: Any, key: Any) -> tuple[Any, Any]:  # noqa: ANN401 - arrays of JAX
+        for parity in range(2):
+            key, own = jax.random.split(key)
+            near = sum(jnp.roll(spins, by, axis) for axis in (0, 1) for by in (1, -1))
+            turned = (jax.random.uniform(own, shape) < chances[spins * near + 4]) & (
+                colour == parity
+            )
+            spins = jnp.where(turned, -spins, spins)
+        return spins, key
+
+    key = jax.random.PRNGKey(1)
+    state = [jax.random.bernoulli(key, 0.5, shape).astype(jnp.int8) * 2 - 1, key]
+
+    def step() -> None:
+        state[:] = sweep(*state)
+        state[0].block_until_ready()
+
+    return _paced(step, seconds) * float(np.prod(shape))
+
+
+def _jax_life(jax: Any, length: int, seconds: float) -> float:  # noqa: ANN401
+    jnp = jax.numpy
+    around = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]
+
+    @jax.jit  # type: ignore[untyped-decorator]
+    def generation(cells: Any) -> Any:  # noqa: ANN401 - an array of JAX
+        near = sum(jnp.roll(jnp.roll(cells, a, 0), b, 1) for a, b in around)
+        return ((near == 3) | ((near == 2) & (cells == 1))).astype(jnp.uint8)
+
+    state = [jax.random.bernoulli(jax.random.PRNGKey(1), 0.5, (length, length)).astype(jnp.uint8)]
+
+    def step() -> None:
+        state[0] = generation(state[0]).block_until_ready()
+
+    return _paced(step, seconds) * length**2
 
 
 def _paced(step: Callable[[], object], seconds: float) -> float:

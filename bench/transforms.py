@@ -1,10 +1,12 @@
-"""Transforms beside NumPy, SciPy and scikit-image, and beside how fast memory is copied.
+"""Transforms beside NumPy, SciPy, scikit-image and JAX on the CPU, and beside how fast memory is
+copied.
 
 python -m bench.transforms [--rounds 5] [--seed 1]
 
 Each contender makes the same numbers of the same array, which is checked. A kernel that looks at
 every number once and writes every number once can be no faster than a copy: `of copy` tells what
-share of that it reaches.
+share of that it reaches. JAX takes all cores, the others one, and gives back arrays of numpy;
+without it it is left out.
 """
 
 import argparse
@@ -57,6 +59,7 @@ def jobs(rng: np.random.Generator) -> Iterator[Job]:
             "girih": lambda a: stencils.laplacian(a, _OPEN, _scratch()),
             "scipy": lambda a: nd.laplace(a, mode="nearest"),
             "numpy": _laplacian_of_numpy,
+            **_by_jax(_laplacian_of_jax),
         },
         of_copy=True,
     )
@@ -66,6 +69,7 @@ def jobs(rng: np.random.Generator) -> Iterator[Job]:
         {
             "girih": lambda a: stencils.diffuse(a.copy(), _OPEN, 0.1, 10, _scratch()),
             "numpy": _diffused_by_numpy,
+            **_by_jax(_diffused_by_jax),
         },
     )
     yield Job("diffusion for a time of 50, 100^3 doubles", small, {"girih": _exactly})
@@ -77,6 +81,7 @@ def jobs(rng: np.random.Generator) -> Iterator[Job]:
         {
             "girih": lambda a: windows.convolve(a, weights, edges, _scratch())[0],
             "scipy": lambda a: nd.convolve(a, weights, mode="nearest"),
+            **_by_jax(lambda jax, a: _convolved_by_jax(jax, a, weights)),
         },
     )
     yield Job("a quarter turn in place, 2000^2 doubles", plane, {"girih": _turned, "numpy": _rot90})
@@ -162,6 +167,41 @@ def _diffused_by_numpy(array: Array) -> Array:
     for _ in range(10):
         array = array + 0.1 * _laplacian_of_numpy(array)
     return array
+
+
+def _by_jax(make: Callable[[Any, Any], Any]) -> dict[str, Callable[[Array], Array]]:
+    """JAX as a contender, where it is installed: it compiles in the first round, which the median
+    leaves out."""
+    try:
+        jax = importlib.import_module("jax")
+    except ImportError:
+        return {}
+    jax.config.update("jax_enable_x64", True)
+    compiled = jax.jit(lambda array: make(jax, array))
+    return {"JAX": lambda array: np.asarray(compiled(array))}
+
+
+def _laplacian_of_jax(jax: Any, array: Any) -> Any:  # noqa: ANN401 - arrays of JAX
+    around = jax.numpy.pad(array, 1, mode="edge")
+    sums = -2 * array.ndim * array
+    for axis in range(array.ndim):
+        for begin in (0, 2):
+            place = [slice(1, -1)] * array.ndim
+            place[axis] = slice(begin, begin + array.shape[axis])
+            sums += around[tuple(place)]
+    return sums
+
+
+def _diffused_by_jax(jax: Any, array: Any) -> Any:  # noqa: ANN401 - arrays of JAX
+    def step(_number: int, before: Any) -> Any:  # noqa: ANN401 - an array of JAX
+        return before + 0.1 * _laplacian_of_jax(jax, before)
+
+    return jax.lax.fori_loop(0, 10, step, array)
+
+
+def _convolved_by_jax(jax: Any, array: Any, weights: Array) -> Any:  # noqa: ANN401
+    around = jax.numpy.pad(array, 1, mode="edge")
+    return jax.scipy.signal.convolve(around, weights, mode="valid", method="direct")
 
 
 def _skimage() -> Any:  # noqa: ANN401 - a module that may not be there
