@@ -174,7 +174,9 @@ class _Operation:
     def _request_body(self) -> Json:
         if self.rule.takes_bytes:
             types = body_media_types(self.rule.method) or (BYTES,)
-            return {"required": True, "content": {name: {"schema": {}} for name in types}}
+            # Generators know no other media type for bytes than `application/octet-stream`.
+            schema: Json = {"type": "string", "format": "binary"}
+            return {"required": True, "content": {name: {"schema": schema} for name in types}}
         if self.rule.body == WHOLE_BODY:
             schema = self.schemas.body(self.rule)
         else:
