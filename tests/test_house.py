@@ -22,8 +22,6 @@ SOURCES = (
     *("release", "docs", "examples", "bench", "tests"),
 )
 _no_term = re.compile("(^|_)(found|told|said|says|tells?|heard|hears?|patience)(_|$)")
-_left = {"is_heard"}
-"""In gateway/site/health.py, which is to follow."""
 
 
 def test_locks_exist_for_what_each_is_installed_for() -> None:
@@ -160,7 +158,7 @@ def test_names_are_terms_of_the_field() -> None:
         for file in files
         if "_pb2" not in file.name
         for line, name in _bound_names(ast.parse(file.read_text(encoding="utf-8")))
-        if not _is_term(name) and name not in _left
+        if not _is_term(name)
     ]
 
     assert len(files) > 1_000

@@ -104,8 +104,8 @@ class Health:
         except grpc.aio.AioRpcError as error:
             is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             # One that answers calls is there, and has too much to do to say so at once.
-            is_heard = is_late and self._answered_count(backend.label) > answered_count
-            status = SERVING if is_heard else UNREACHABLE
+            is_alive = is_late and self._answered_count(backend.label) > answered_count
+            status = SERVING if is_alive else UNREACHABLE
         return ServiceHealth(backend.label, status, (time.monotonic() - started_s) * 1e3)
 
     def _answered_count(self, label: str) -> int:
