@@ -129,6 +129,7 @@ NOTHING_THERE = {
     "POST /v1/lattices/{lattice_id}/fields/{name}:undo": "NOTHING_TO_UNDO",
     "POST /v1/lattices/{lattice_id}/fields/{name}:redo": "NOTHING_TO_REDO",
     "POST /v1/lattices/{lattice_id}:undo": "NOTHING_TO_UNDO",
+    "POST /v1/lattices/{lattice_id}:startComponentLabels": "WORK_TOO_LARGE",
     "POST /v1/lattices/{lattice_id}:redo": "NOTHING_TO_REDO",
 }
 """What who is let in is told where there is nothing to do or to show yet."""
