@@ -67,6 +67,7 @@ INTEGERS = frozenset(
         "factor",
         "failedPosition",
         "feedbackCount",
+        "fieldRevision",
         "findingCount",
         "first",
         "firstIndex",
