@@ -38,6 +38,7 @@ class Identities:
         self._of: dict[str, Identity] = {}
         self._expired: set[str] = set()
         self._generation = 0
+        self._cut_count = 0
 
     def issue(self, tenant: str, actor: str, scopes: Collection[str] | None) -> str:
         token = new_correlation_id()
@@ -55,11 +56,17 @@ class Identities:
         with self._lock:
             self._generation += 1
 
+    def cut_off(self) -> None:
+        """Nobody waits for the calls that were let in so far."""
+        with self._lock:
+            self._cut_count += 1
+
     def admit(self, scope: str, context: grpc.ServicerContext) -> Call:
         """Raises Refused."""
         metadata = {key: str(value) for key, value in context.invocation_metadata()}
         token = metadata.get(_TOKEN_KEY, "").removeprefix("Bearer ")
         identity, generation = self._identity(token), self._generation
+        cut_count = self._cut_count
         if identity.scopes is not None and scope not in identity.scopes:
             raise Refused("SCOPE_MISSING", f"the token lacks {scope}", {"scope": scope})
 
@@ -67,6 +74,9 @@ class Identities:
             self._identity(token)
             if self._generation != generation:
                 raise Refused("SHUTTING_DOWN", "this process is going away", retry_after_s=0.0)
+
+        def is_active() -> bool:
+            return self._cut_count == cut_count and context.is_active()
 
         def on_end(function: Callable[[], None]) -> None:
             if not context.add_callback(function):
@@ -78,7 +88,7 @@ class Identities:
             correlation_id=_given(metadata, CORRELATION_KEY) or new_correlation_id(),
             causation_id=_given(metadata, CAUSATION_KEY),
             check_valid=check_valid,
-            is_active=context.is_active,
+            is_active=is_active,
             on_end=on_end,
         )
 

@@ -80,6 +80,8 @@ class MemoryServer:
     def stop(self) -> None:
         """End all calls, as a process does that is killed."""
         if self._grpc is not None:
+            # gRPC ends the requests of a call first, as a client does that leaves.
+            self._identities.cut_off()
             self._grpc.stop(grace=None).wait()
             self._threads.shutdown(wait=False)
             self._grpc = None

@@ -222,7 +222,8 @@ class _Consuming:
                 yield from outgoing
         finally:
             with self._log.changed:
-                self._group.leave(self._member, is_broken=not self._has_left)
+                has_left = self._has_left and self._call.is_active()
+                self._group.leave(self._member, is_broken=not has_left)
 
     def _take(self, request: pb.ConsumeRequest | TooLarge) -> None:
         if isinstance(request, TooLarge):
