@@ -158,7 +158,7 @@ async def test_more_connections_than_allowed_are_told_so_and_closed(
 async def test_of_very_many_some_are_closed_unanswered(
     service: SampleService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_TOLD_COUNT_MAX", 1)
+    monkeypatch.setattr(server, "_REFUSED_COUNT_MAX", 1)
     async with raw(service, connection_count_max="1") as connection:
         host, port = connection.writer.get_extra_info("peername")[:2]
         refused, refused_writer = await asyncio.open_connection(host, port)
