@@ -126,7 +126,7 @@ async def test_a_job_is_looked_at_while_the_state_that_it_has_kept_is_replaced(
     await jobs.cancel(job.job_id)
     await jobs.ended(job.job_id)
 
-    for _ in range(10):
+    for _ in range(3):
         before = await job_drawn(client, job.job_id)
         await jobs.go_on(job.job_id)
         await jobs.until(job.job_id, before.steps_done + 1)
