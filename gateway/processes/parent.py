@@ -9,10 +9,12 @@ throttles: those the parent keeps, unless all have a Redis.
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -103,8 +105,7 @@ class Workers:
     async def _stop(self, keeping: list[asyncio.Task[None]]) -> None:
         """Let all drain at once; end those that do not come to an end."""
         self._stopping.set()
-        for child in self._children.values():
-            child.terminate()
+        self._signal(signal.SIGTERM)
         # From now on connections are the processes' own to refuse.
         self._listener.close()
         settings = self._settings
@@ -112,9 +113,14 @@ class Workers:
         _, late = await asyncio.wait(keeping, timeout=grace_s)
         if late:
             _log.error("processes did not stop in time: they are killed", grace_s=grace_s)
-            for child in self._children.values():
-                child.kill()
+            self._signal(signal.SIGKILL)
             await asyncio.wait(keeping)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self._children.values():
+            # One may have ended by itself, which whoever keeps it is to learn in a moment.
+            with suppress(ProcessLookupError):
+                child.send_signal(number)
 
     async def _keep(self, number: int) -> None:
         """Run one process after the other under a number, until all are stopped."""

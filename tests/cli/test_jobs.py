@@ -1,5 +1,6 @@
 """Simulations from the command line, against a real gateway."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,10 @@ def test_a_job_is_cancelled_and_gone_on_with(ada: Person) -> None:
     )
     job_id = ada.does("jobs", "list", "--open", "-o", "name").out.strip()
 
-    assert "waiting" in started.out
+    assert re.search("waiting|running", started.out)
     assert "cancelled" in ada.does("jobs", "cancel", job_id).out
     assert ada.does("jobs", "list", "--open", "-o", "name").out == ""
-    assert "waiting" in ada.does("jobs", "continue", job_id).out
+    assert re.search("waiting|running", ada.does("jobs", "continue", job_id).out)
     assert "cancelled" in ada.does("jobs", "cancel", job_id).out
     refused = ada.girih("jobs", "start", lattice, "ising", "--set", "temperature=0", "--steps", "5")
     assert "must be above 0" in refused.err

@@ -108,7 +108,9 @@ def test_whoever_follows_and_what_projects_show_what_they_were_given(
 
     spans = collected.trace(trace_id, ("girih-events", "deliver to a follower"))
     (delivered,) = [span for span in spans if span.name == "deliver to a follower"]
-    assert delivered.attributes == {"girih.events_from_database": 1}
+    # From the window where the projections followed the log before.
+    (source,) = delivered.attributes.items()
+    assert source in {("girih.events_from_database", 1), ("girih.events_from_window", 1)}
     collected.until(lambda spans: any(span.name == "apply event_types" for span in spans))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import socket
 import subprocess
 import sys
@@ -94,27 +95,44 @@ class ProcessBeside:
     async def _start(self) -> "_Running":
         ours, theirs = socket.socketpair()
         with theirs:
-            try:
-                child = await asyncio.to_thread(_spawned, self._module, theirs.fileno())
-            except OSError as error:
-                ours.close()
-                raise ProcessDied(f"{self._module} cannot be started") from error
-            except BaseException:
-                ours.close()
-                raise
+            spawning = asyncio.ensure_future(
+                asyncio.to_thread(_spawned, self._module, os.dup(theirs.fileno()))
+            )
+        try:
+            # A thread goes on when its caller does not.
+            child = await asyncio.shield(spawning)
+        except OSError as error:
+            ours.close()
+            raise ProcessDied(f"{self._module} cannot be started") from error
+        except BaseException:
+            ours.close()
+            spawning.add_done_callback(_end_unwanted)
+            raise
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_BUFFER_BYTES)
         writer.write(frame(0, self._setup))
         return _Running(child, reader, writer, asks_large=self._asks_large)
 
 
+def _end_unwanted(spawning: "asyncio.Future[subprocess.Popen[bytes]]") -> None:
+    if not spawning.cancelled() and spawning.exception() is None:
+        child = spawning.result()
+        child.kill()
+        spawning.get_loop().run_in_executor(None, child.wait)
+
+
 def _spawned(module: str, descriptor: int) -> "subprocess.Popen[bytes]":
-    """Without the event loop, which would fork: where gRPC runs, its threads may be in the
+    """A process that has the descriptor, which is closed here.
+
+    Without the event loop, which would fork: where gRPC runs, its threads may be in the
     middle of something then, and the fork dies of it. The standard library's vfork is none."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module, str(descriptor)],
-        stdin=subprocess.DEVNULL,
-        pass_fds=[descriptor],
-    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, str(descriptor)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[descriptor],
+        )
+    finally:
+        os.close(descriptor)
 
 
 class _Running:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -97,6 +98,33 @@ async def test_one_that_takes_long_does_not_hold_up_the_other_thread() -> None:
 
         assert await acting.ask("echo", 1) == 1
         waiting.cancel()
+
+
+async def test_who_goes_away_while_it_is_started_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    is_started, may_go_on = asyncio.Event(), threading.Event()
+    loop, spawned = asyncio.get_running_loop(), process._spawned
+
+    def held_up(module: str, descriptor: int) -> "subprocess.Popen[bytes]":
+        started.append(spawned(module, descriptor))
+        loop.call_soon_threadsafe(is_started.set)
+        may_go_on.wait()
+        return started[0]
+
+    monkeypatch.setattr(process, "_spawned", held_up)
+    async with beside() as acting:
+        asking = asyncio.create_task(acting.ask("pid"))
+        await is_started.wait()
+        asking.cancel()
+        await asyncio.wait([asking])
+        may_go_on.set()
+
+        async with asyncio.timeout(30):
+            while started[0].returncode is None:  # noqa: ASYNC110 - a thread waits for it
+                await asyncio.sleep(0.02)
+    assert started[0].returncode == -signal.SIGKILL
 
 
 async def test_who_goes_away_takes_no_answer_of_others() -> None:
