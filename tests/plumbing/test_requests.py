@@ -9,10 +9,12 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 
 from services.plumbing.grpc import requests
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from services.plumbing.grpc.requests import (
+    INLINE_BYTES_MAX,
     OVERSIZE_BYTES,
     CallIdle,
     MessageTooLarge,
@@ -331,7 +333,14 @@ class Sends:
         return self._message
 
 
-@pytest.mark.parametrize(("byte_count", "is_beside"), [(2**18, False), (2**18 + 1, True)])
+_PIECE = HttpBody(content_type="application/octet-stream", data=bytes(2**18))
+
+
+@pytest.mark.parametrize(
+    ("byte_count", "is_beside"),
+    [(_PIECE.ByteSize(), False), (INLINE_BYTES_MAX, False), (INLINE_BYTES_MAX + 1, True)],
+    ids=["piece-of-an-array", "largest", "larger"],
+)
 async def test_what_may_take_long_to_parse_holds_up_no_other_call(
     byte_count: int, is_beside: bool
 ) -> None:

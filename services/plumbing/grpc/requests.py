@@ -30,9 +30,10 @@ Request = TypeVar("Request")
 UNREAD_BYTES_MAX: Final = 2**14
 """What may come of a call before it is asked for."""
 
-INLINE_BYTES_MAX: Final = 2**18
+INLINE_BYTES_MAX: Final = 2**18 + 2**12
 """What is larger is parsed in a thread: its items are counted before, which may take 0.2 s when
-all is done to make them many."""
+all is done to make them many. A piece of 256 KiB, as arrays are sent in, is not larger with what
+stands around it."""
 
 OVERSIZE_BYTES: Final = 2**19
 """So much beyond the largest message is received all the same, to be refused by name. What is
