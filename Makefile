@@ -67,7 +67,7 @@ check-style:
 	$(BIN)/ruff format --check .
 
 check-types:
-	$(BIN)/mypy --num-workers 2 services gateway cli girih girih_server examples tests bench docs release hatch_build.py
+	$(BIN)/mypy services gateway cli girih girih_server examples tests bench docs release hatch_build.py
 
 check-imports:
 	$(BIN)/lint-imports
