@@ -29,7 +29,7 @@ NODE_MODULES := $(NPM_FOLDERS:%=%/node_modules/.package-lock.json)
 # Processes start in half the time where Python keeps its bytecode, and tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test test-browser check generate fmt docs docs-made bench generators chaos lock released wheels sbom licences audit release-notes release image clean
+.PHONY: help up test test-browser check generate fmt docs docs-made client-made bench generators chaos lock released wheels sbom licences audit release-notes release image clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -104,6 +104,9 @@ docs-made: $(VENV)/.dev ## Write settings, errors, metrics, pictures and dashboa
 	$(BIN)/python -m docs.metrics_table
 	$(BIN)/python -m docs.dashboards
 	$(BIN)/python -m docs.pictures
+
+client-made: $(VENV)/.dev ## Write the client without asyncio from the one with it.
+	$(BIN)/python -m release.blocking_client
 
 bench: $(VENV)/.bench ## Measure, each figure beside its limit. CONTRIBUTING.md says what.
 	$(BIN)/python -m bench

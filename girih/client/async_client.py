@@ -29,7 +29,8 @@ class AsyncClient(EventStoreClient):
     Connects with the first call, and again when need be. One client serves any number of tasks.
 
     Every method raises GirihError, by class and `reason`. What may be repeated safely is
-    repeated, until the time of a call is up; then Unavailable tells so.
+    repeated, until the time of a call is up; then Unavailable tells so. A call whose task is
+    cancelled ends at once.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
@@ -22,6 +22,9 @@ Q = TypeVar("Q")
 R = TypeVar("R", bound=Message)
 P = TypeVar("P")
 C = TypeVar("C")
+
+CUT_OFF: Final = (grpc.aio.AioRpcError, asyncio.CancelledError)
+"""What is raised for a call that has ended early."""
 
 
 async def metadata_of(caller: Caller, context_metadata: Metadata, timeout_s: float) -> Metadata:

@@ -73,8 +73,8 @@ class EventStoreClient:
                 print(event.revision, event.type, event.data)
 
     Every method raises GirihError, by class and `reason`. What may be repeated safely is
-    repeated, until the time of the `RetryPolicy` is up; then Unavailable tells so. A call that
-    is cancelled ends at once. Cheap to make: all that share a channel share its connection.
+    repeated, until the time of the `RetryPolicy` is up; then Unavailable tells so. Cheap to make:
+    all that share a channel share its connection.
     """
 
     def __init__(
@@ -275,12 +275,11 @@ class EventStoreClient:
 
         With a `filter` those that one of its queries means; it resumes behind what was looked at
         in vain. Position and revision may be at most one beyond the end, else BeyondEnd is raised.
-        LogReplaced is
-        raised when the log does not hold any longer what was read of it, here or before in the
-        `incarnation` given: keep that of the subscription with the place. `on_connected`
-        is awaited each time a call was taken, before its first event; `on_interrupted` is
-        called each time one has ended and is about to be resumed, and `on_looked` when
-        there was nothing that is wanted up to the `position` of the subscription.
+        LogReplaced is raised when the log does not hold any longer what was read of it, here or
+        before in the `incarnation` given: keep that of the subscription with the place.
+        `on_connected` is awaited each time a call was taken, before its first event;
+        `on_interrupted` is called each time one has ended and is about to be resumed, and
+        `on_looked` when there was nothing that is wanted up to the `position` of the subscription.
         """
         request = wire.read_request(
             stream,

@@ -41,6 +41,7 @@ from girih.client.groups.consuming import AsyncConsumer
 from girih.client.lattices.asking import AsyncFields, AsyncPictures, AsyncRoutes, AsyncStructure
 from girih.client.lattices.changing import AsyncHistory, AsyncJobs, AsyncTransforms
 from girih.client.lattices.client import AsyncLattices
+from release import blocking_client
 from tests.authority import Authority
 from tests.client.between import Between, Failure
 from tests.client.conftest import RETRY
@@ -74,8 +75,15 @@ def public(kind: type) -> set[str]:
     return {name for name in dir(kind) if not name.startswith("_")}
 
 
+@pytest.mark.parametrize(("with_asyncio", "name"), blocking_client.MADE.items())
+def test_what_is_the_same_with_asyncio_is_made_of_that(with_asyncio: str, name: str) -> None:
+    made = (blocking_client.CLIENT / f"blocking/{name}.py").read_text(encoding="utf-8")
+
+    assert made == blocking_client.made_of(with_asyncio), "make client-made"
+
+
 def test_both_clients_have_the_same_names() -> None:
-    only_with_asyncio = {"append_stream", "connect", "aclose"}
+    only_with_asyncio = blocking_client.ONLY_WITH_ASYNCIO | {"aclose"}
 
     assert public(AsyncClient) - only_with_asyncio == public(Client) - {"close"}
     assert public(AsyncLattices) == public(Lattices)
@@ -113,11 +121,7 @@ def test_both_clients_have_the_same_names() -> None:
 def test_methods_of_both_clients_take_the_same(one: type, other: type) -> None:
     def parameters(kind: type, name: str) -> dict[str, object]:
         signature = inspect.signature(getattr(kind, name))
-        return {
-            parameter.name: parameter.default
-            for parameter in signature.parameters.values()
-            if parameter.name != "on_connected"
-        }
+        return {parameter.name: parameter.default for parameter in signature.parameters.values()}
 
     properties = {name for name in dir(one) if isinstance(getattr(one, name), property)}
     for name in {"__init__", *public(one) & public(other)} - properties:
@@ -230,7 +234,8 @@ async def test_following_goes_on_with_each_event_once_whatever_breaks(
 
     def followed() -> list[int]:
         subscription = patient_blocking.follow(
-            on_interrupted=lambda error: interruptions.append(error.code.name)
+            on_connected=lambda: interruptions.append("connected"),
+            on_interrupted=lambda error: interruptions.append(error.code.name),
         )
         with subscription:
             return [one.position for one in islice(subscription, 6)]
@@ -239,7 +244,9 @@ async def test_following_goes_on_with_each_event_once_whatever_breaks(
     await events.append(numbered("b", 3))
 
     assert await following == [1, 2, 3, 4, 5, 6]
-    assert interruptions == ["UNAVAILABLE", "UNAVAILABLE", "UNAUTHENTICATED"]
+    interrupted = [one for one in interruptions if one != "connected"]
+    assert interrupted == ["UNAVAILABLE", "UNAVAILABLE", "UNAUTHENTICATED"]
+    assert interruptions[0] == interruptions[-1] == "connected"
 
 
 def test_a_client_that_is_closed_ends_what_follows_in_other_threads(client: Client) -> None:

@@ -1,13 +1,12 @@
+# Made of girih/client/lattices/asking.py by `python -m release.blocking_client`: change that.
 """Fields, routes and structure of lattices, without asyncio. Knows the rpcs."""
 
 import os
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc
-
-from girih.client.blocking.calls import begun, parts, unary
+from girih.client.blocking.calls import CUT_OFF, begun, parts, unary
 from girih.client.caller import Caller
 from girih.client.errors import FieldNotFound, UploadNotFound
 from girih.client.lattices import arrays, fields, pictures, routes, structure
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from girih.status_details import FailedCall
-
 T = TypeVar("T")
 
 LatticeOf = Callable[[Lattice | str, float | None], Lattice]
@@ -65,7 +62,11 @@ class Asking:
 
 
 class Fields(Asking):
-    """As `girih.client.AsyncFields`, whose methods say what these promise."""
+    """The fields of lattices: named arrays of numpy with a number for each site.
+
+    A lattice is given as a value or by its id. Every method raises LatticeNotFound, and where it
+    needs a field that there is FieldNotFound.
+    """
 
     def create(
         self,
@@ -214,8 +215,8 @@ class Fields(Asking):
                     where = begun(self._stub.GetUpload, upload.where, **options)
                     upload.at(where)
                 return begun(self._stub.WriteField, upload.messages(), **options)
-            except grpc.RpcError as error:
-                upload.broke_off(cast("FailedCall", error))
+            except CUT_OFF as error:
+                upload.broke_off(error)
                 raise
 
         if timeout is None:
@@ -230,7 +231,10 @@ class Fields(Asking):
 
 
 class Pictures(Asking):
-    """As `girih.client.AsyncPictures`, whose methods say what these promise."""
+    """Pictures of lattices and their fields, as PNG.
+
+    Every method raises InvalidRequest for a view that is not inside the lattice.
+    """
 
     def draw(
         self,
@@ -270,7 +274,12 @@ class Pictures(Asking):
 
 
 class Routes(Asking):
-    """As `girih.client.AsyncRoutes`, whose methods say what these promise."""
+    """Several ways at once: routes, counts of paths, what is near.
+
+    `costs` is the name of a field of the lattice, or an array of its shape: what each site costs.
+    Every method raises LatticeNotFound, InvalidRequest for a site that is blocked or outside, and
+    WorkTooLarge for what cannot be computed in `timeout` seconds.
+    """
 
     def route(
         self,
@@ -365,7 +374,12 @@ class Routes(Asking):
 
 
 class Structure(Asking):
-    """As `girih.client.AsyncStructure`, whose methods say what these promise."""
+    """What lattices are like as graphs.
+
+    Values of sites are told of the whole lattice; of `shape` for the box whose lowest corner is
+    `origin`; or of each of `targets`. Every method raises LatticeNotFound, and WorkTooLarge for
+    what cannot be computed in `timeout` seconds.
+    """
 
     def degrees(self, lattice: Lattice | str, *, timeout: float | None = None) -> dict[int, int]:
         """How many sites have so many neighbours."""

@@ -24,6 +24,9 @@ R = TypeVar("R", bound=Message)
 P = TypeVar("P")
 C = TypeVar("C")
 
+CUT_OFF: Final = (grpc.RpcError,)
+"""What is raised for a call that has ended early."""
+
 _NEVER: Final = threading.TIMEOUT_MAX
 
 

@@ -1,3 +1,4 @@
+# Made of girih/client/lattices/changing.py by `python -m release.blocking_client`: change that.
 """Transforms, history and jobs of lattices, without asyncio. Knows the rpcs."""
 
 from collections.abc import Generator, Mapping
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
 
 
 class Transforms(Asking):
-    """As `girih.client.AsyncTransforms`, whose methods say what these promise."""
+    """Chains of transforms, each an event that can be undone.
+
+    Every method takes a chain as in the contract's JSON, `[{"reflect": {"axes": [0]}}, ...]`; it is
+    applied wholly or not at all, and repeated by itself once. Raises ValueError for steps that are
+    none of the contract's, InvalidRequest where they do not fit, WorkTooLarge, and Conflict where
+    `expected_revision` is not that of the last change.
+    """
 
     def field(
         self,
@@ -60,7 +67,10 @@ class Transforms(Asking):
 
 
 class History(Asking):
-    """As `girih.client.AsyncHistory`, whose methods say what these promise."""
+    """What happened to lattices: listed, undone, done again, compared and verified.
+
+    Every method raises LatticeNotFound, and where it needs a field that there was FieldNotFound.
+    """
 
     def changes(
         self, lattice: Lattice | str, name: str = "", *, timeout: float | None = None
@@ -147,7 +157,11 @@ class History(Asking):
 
 
 class Jobs(Asking):
-    """As `girih.client.AsyncJobs`, whose methods say what these promise."""
+    """What takes longer than a call: simulations, and transforms by workers.
+
+    A job is given as the value that these methods answer, or by its id. It goes on whether anybody
+    watches or not. Every method that needs one raises NotFound.
+    """
 
     def start(
         self,

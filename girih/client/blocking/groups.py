@@ -1,3 +1,4 @@
+# Made of girih/client/groups/client.py by `python -m release.blocking_client`: change that.
 """The consumer groups of a tenant, without asyncio. Knows the rpcs that are no streams."""
 
 from collections.abc import Generator, Sequence
@@ -18,7 +19,7 @@ _DEFAULT = GroupSettings()
 
 
 class Groups:
-    """As `girih.client.AsyncGroups`, whose methods say what these promise."""
+    """Creates groups, changes them, and tells how far they are. `consume` takes part in one."""
 
     def __init__(self, stub: "GroupServiceStub", caller: Caller) -> None:
         self._stub = stub
@@ -33,7 +34,9 @@ class Groups:
         from_time: datetime | None = None,
         timeout: float | None = None,
     ) -> bool:
-        """Create a group; answers whether it was not there already. Raises GroupExists."""
+        """Create a group, from the beginning of the log unless a start is given; answers whether
+        it was not there already. Raises GroupExists when it was, with other settings.
+        """
         request = messages.create_request(group, settings, from_position, from_time)
         response = unary(self._caller, self._stub.CreateGroup, request, timeout)
         return not response.already_exists
@@ -46,9 +49,12 @@ class Groups:
         expected_version: int | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Change all settings of a group, in place; answers their version."""
+        """Change all settings of a group, in place; answers their version. Raises GroupChanged
+        when that was not `expected_version`, and GroupNotFound.
+        """
         request = messages.update_request(group, settings, expected_version)
-        return unary(self._caller, self._stub.UpdateGroup, request, timeout).version
+        response = unary(self._caller, self._stub.UpdateGroup, request, timeout)
+        return response.version
 
     def get(self, group: str, *, timeout: float | None = None) -> Group:
         """Its settings, its consumers and how far its lanes are. Raises GroupNotFound."""
@@ -78,9 +84,12 @@ class Groups:
         from_time: datetime | None = None,
         timeout: float | None = None,
     ) -> Position:
-        """Have a group go on at a place, the beginning unless one is given; answers where."""
+        """Have a group go on at a place, the beginning of the log unless one is given, whatever
+        was acknowledged; answers where that is. Raises GroupNotFound, BeyondEnd.
+        """
         request = messages.reset_request(group, from_position, from_time)
-        return Position(unary(self._caller, self._stub.ResetGroup, request, timeout).position)
+        response = unary(self._caller, self._stub.ResetGroup, request, timeout)
+        return Position(response.position)
 
     def parked(self, group: str, *, timeout: float | None = None) -> Generator[ParkedEvent]:
         """What a group has parked, in the order of the log, page after page."""
@@ -95,17 +104,21 @@ class Groups:
     def replay(
         self, group: str, positions: Sequence[int] | None = None, *, timeout: float | None = None
     ) -> int:
-        """Give parked events to consumers again, all for None and nothing for no positions."""
+        """Give parked events to consumers again, all of them for None and nothing for no positions;
+        answers how many. Raises ParkedEventNotFound."""
         if positions is not None and not positions:
             return 0
         request = messages.replay_request(group, positions)
-        return unary(self._caller, self._stub.ReplayParkedEvents, request, timeout).event_count
+        response = unary(self._caller, self._stub.ReplayParkedEvents, request, timeout)
+        return response.event_count
 
     def discard(
         self, group: str, positions: Sequence[int] | None = None, *, timeout: float | None = None
     ) -> int:
-        """Take parked events for settled, all for None and nothing for no positions."""
+        """Take parked events for settled, all of them for None and nothing for no positions;
+        answers how many. Raises ParkedEventNotFound."""
         if positions is not None and not positions:
             return 0
         request = messages.discard_request(group, positions)
-        return unary(self._caller, self._stub.DiscardParkedEvents, request, timeout).event_count
+        response = unary(self._caller, self._stub.DiscardParkedEvents, request, timeout)
+        return response.event_count

@@ -1,13 +1,12 @@
+# Made of girih/client/lattices/client.py by `python -m release.blocking_client`: change that.
 """The lattices of a tenant, without asyncio. Knows the rpcs."""
 
 from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import grpc
-
 from girih.client.blocking.asking import Fields, Pictures, Routes, Structure
-from girih.client.blocking.calls import begun, parts, unary
+from girih.client.blocking.calls import CUT_OFF, begun, parts, unary
 from girih.client.blocking.changing import History, Jobs, Transforms
 from girih.client.caller import Caller
 from girih.client.errors import LatticeNotFound
@@ -38,12 +37,18 @@ from girih.lattice.v1.transforms_pb2_grpc import TransformServiceStub
 from girih.lattice.v1.uploads_pb2_grpc import LatticeUploadServiceStub
 
 if TYPE_CHECKING:
+    import grpc
     import numpy as np
     from numpy.typing import NDArray
 
 
 class Lattices:
-    """As `girih.client.AsyncLattices`, whose methods say what these promise."""
+    """Creates lattices, and finds paths and distances on them.
+
+    A lattice is given as the value that `create`, `get` and `list` answer, or by its id, which
+    costs a call more where its shape is needed. An attempt may take as long as the call, since
+    computing does. Arrays need numpy: `girih[lattice]`.
+    """
 
     def __init__(self, channel: "grpc.Channel", caller: Caller) -> None:
         self._channel = channel
@@ -95,7 +100,15 @@ class Lattices:
         corner_rule: CornerRule | str = CornerRule.NO_CUTTING,
         timeout: float | None = None,
     ) -> Lattice:
-        """Create a lattice; repeated by itself it is created once."""
+        """Create a lattice; repeated by itself it is created once.
+
+        `blocked` is a bool array, or what numpy makes one of, true where a site is blocked, or the
+        path of a `.npy` file with one, which is not read into memory; it tells the `shape`. It may
+        have up to 2^30 sites: what does not fit one message is sent as a stream, with its digest,
+        and `timeout` is then by default a second longer for each MiB of bits. `boundaries` is one
+        for all axes, or one per axis. Raises PlanLimit, InvalidRequest, WorkTooLarge, and
+        ValueError for what no server would take.
+        """
         request = messages.create_request(
             shape,
             blocked=blocked,
@@ -171,7 +184,13 @@ class Lattices:
         cost_rule: CostRule | str = CostRule.ENTERING,
         timeout: float | None = None,
     ) -> Path:
-        """A shortest path, or one that is false: that there is none is no error."""
+        """A shortest path, or one that is false: that there is none is no error.
+
+        With `costs`, the name of a field or an array of the lattice's shape, a cheapest one.
+
+        Raises WorkTooLarge for what cannot be computed in `timeout` seconds, and InvalidRequest
+        for a site that is blocked or outside.
+        """
         on = self._value(lattice, timeout)
         request = messages.find_path_request(on, start, goal, site_costs(costs, cost_rule, on))
         response = unary(self._caller, self._stub.FindPath, request, timeout)
@@ -186,7 +205,8 @@ class Lattices:
         cost_rule: CostRule | str = CostRule.ENTERING,
         timeout: float | None = None,
     ) -> Generator[Path]:
-        """Shortest paths for many pairs of start and goal, in their order."""
+        """Shortest paths for up to 10,000 pairs of start and goal, in their order, as they are
+        computed. Resumes by itself with those that are not answered."""
         on = self._value(lattice, timeout)
         cursor = PathsCursor(on, queries, site_costs(costs, cost_rule, on))
         with closing(parts(self._caller, self._stub.FindPaths, cursor, timeout)) as answers:
@@ -205,7 +225,11 @@ class Lattices:
         cost_rule: CostRule | str = CostRule.ENTERING,
         timeout: float | None = None,
     ) -> "NDArray[np.float64]":
-        """The distance of sites from the nearest of `sources`, infinite where no path leads."""
+        """The distance of sites from the nearest of `sources`, infinite where no path leads.
+
+        Returns a float64 array: of the lattice's shape; of `shape` for the box of sites whose
+        lowest corner is `origin`; or one number for each of `targets`. At most 33,554,432 sites.
+        """
         on = self._value(lattice, timeout)
         weights = site_costs(costs, cost_rule, on)
         cursor = DistancesCursor(
@@ -234,8 +258,14 @@ class Lattices:
         expected_revision: int | None = None,
         timeout: float | None = None,
     ) -> BlockedState:
-        """Block the sites that are true in `blocked`, and free the others, as one event; repeated
-        by itself it is done once."""
+        """Block the sites that are true in `blocked`, a bool array, and free the others, all as one
+        event; repeated by itself it is done once.
+
+        The array is of the box of sites whose lowest corner is `origin`, or of the lattice's first
+        ones. With `where`, an array alike, only the sites that are true in that. Raises
+        InvalidRequest where the box is not inside the lattice, and Conflict where
+        `expected_revision` is not that of the last change of blocked sites, 0 for none.
+        """
         request = messages.write_blocked_request(
             lattice, blocked, origin=origin, where=where, expected_revision=expected_revision
         )
@@ -249,7 +279,7 @@ class Lattices:
         def method(_request: object, **options: Any) -> Any:  # noqa: ANN401 - a call
             try:
                 return begun(stub.UploadLattice, upload.messages(), **options)
-            except grpc.RpcError:
+            except CUT_OFF:
                 upload.broke_off()
                 raise
 

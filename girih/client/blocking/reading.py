@@ -26,12 +26,14 @@ class Subscription:
         caller: Caller,
         request: pb.ReadRequest,
         *,
+        on_connected: Callable[[], None] | None = None,
         on_interrupted: Callable[[GirihError], None] | None = None,
         on_looked: Callable[[], None] | None = None,
     ) -> None:
         self._stub = stub
         self._caller = caller
         self._cursor = ReadCursor(request)
+        self._on_connected = on_connected
         self._on_interrupted = on_interrupted
         self._on_looked = on_looked
         self._context_metadata = caller.context().metadata()
@@ -82,6 +84,8 @@ class Subscription:
             try:
                 call.accepted(timeout_s)
                 self.is_connected = True
+                if self._on_connected is not None:
+                    self._on_connected()
                 while (response := call.next(None)) is not None:
                     if (batch := self._cursor.take(response)) is not None:
                         yield batch

@@ -1,3 +1,4 @@
+# Made of girih/client/aggregates/repository.py by `python -m release.blocking_client`: change that.
 """Loads aggregates and saves what was decided on them, without asyncio. Decides nothing itself."""
 
 import time
@@ -18,7 +19,7 @@ from girih.client.aggregates.flow import (
     Step,
 )
 from girih.client.aggregates.fold import CONTENT_TYPE
-from girih.client.blocking.client import Client
+from girih.client.blocking.event_store import BlockingEventStoreClient
 from girih.client.errors import GirihError
 from girih.ids import Revision
 
@@ -27,31 +28,36 @@ R = TypeVar("R")
 
 
 class Repository(Generic[A]):
-    """The aggregates of one class, as `AsyncRepository` has them.
+    """The aggregates of one class.
 
         permits = Repository(girih, PermitAggregate)
         permit = permits.execute("17", lambda permit: permit.grant("Omar"), command_id=id)
 
-    May be used by any number of threads; an aggregate by one at a time. Methods promise and raise
-    what those of AsyncRepository do.
+    Cheap to make, and may be used by any number of threads; an aggregate by one at a time.
     """
 
     def __init__(
         self,
-        girih: Client,
+        girih: BlockingEventStoreClient,
         kind: type[A],
         *,
         pauses_s: Sequence[float] = PAUSES_S,
         upcast: bool = False,
         on_snapshot_failed: Callable[[GirihError], None] | None = None,
     ) -> None:
-        """As AsyncRepository."""
+        """`kind` is made with an id alone. `pauses_s` stand before each further attempt after a
+        lost race; `upcast` reads events as registered upcasters make them. A snapshot that could
+        not be saved fails no command: `on_snapshot_failed` is told.
+        """
         self._girih = girih
         self._flows = Flows(kind, tuple(pauses_s), on_snapshot_failed)
         self._upcast = upcast
 
     def load(self, id: str, *, timeout: float | None = None) -> A:  # noqa: A002
-        """The aggregate as its stream has it now; `exists` is false where there is none."""
+        """The aggregate as its stream has it now; `exists` is false where there is none.
+
+        One call, from the newest snapshot that fits. Raises HistoryUnusable.
+        """
         return self._run(self._flows.load(id), timeout)
 
     def refresh(self, aggregate: A, *, timeout: float | None = None) -> Revision:
@@ -62,7 +68,11 @@ class Repository(Generic[A]):
     def save(
         self, aggregate: A, *, command_id: str | None = None, timeout: float | None = None
     ) -> Revision:
-        """Store what is pending, all or nothing, if nobody was faster; answers the revision."""
+        """Store what is pending, all or nothing, if nobody was faster; answers the revision.
+
+        Raises RevisionConflict; then load it and decide again, as `execute` does. After
+        Unavailable it is not known whether it was stored: save the same aggregate again.
+        """
         self._run(self._flows.save(aggregate, command_id), timeout)
         return aggregate.revision
 
@@ -74,7 +84,16 @@ class Repository(Generic[A]):
         command_id: str | None = None,
         timeout: float | None = None,
     ) -> A:
-        """Load the aggregate, let `decide` record events on it, and save it; answers it."""
+        """Load the aggregate, let `decide` record events on it, and save it; answers it.
+
+        When somebody else was faster it is loaded and decided on again after 50, 100 and 200 ms;
+        then RevisionConflict tells both revisions. What `decide` raises ends it, with nothing
+        saved. It is called anew each time, so it must change nothing but its aggregate.
+
+        A command that was carried out is not carried out again: repeat it after Unavailable, or
+        after a crash, with the same `command_id`, and the aggregate is answered as it is now.
+        `timeout` is for each call.
+        """
         return self._run(self._flows.execute(id, decide, command_id), timeout)
 
     def _run(self, flow: Flow[R], timeout: float | None) -> R:

@@ -1,15 +1,12 @@
 """Fields, routes and structure of lattices, with asyncio. Knows the rpcs."""
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc.aio
-
 from girih.client.caller import Caller
-from girih.client.calls import begun, parts, unary
+from girih.client.calls import CUT_OFF, begun, parts, unary
 from girih.client.errors import FieldNotFound, UploadNotFound
 from girih.client.lattices import arrays, fields, pictures, routes, structure
 from girih.client.lattices.fields import Box, Field, Statistics
@@ -223,11 +220,8 @@ class AsyncFields(AsyncAsking):
                     where = begun(self._stub.GetUpload, upload.where, **options)
                     upload.at(await where)
                 return await begun(self._stub.WriteField, upload.messages(), **options)
-            except grpc.aio.AioRpcError as error:
+            except CUT_OFF as error:
                 upload.broke_off(error)
-                raise
-            except asyncio.CancelledError:
-                upload.broke_off(None)
                 raise
 
         if timeout is None:

@@ -1,14 +1,11 @@
 """The lattices of a tenant, with asyncio. Knows the rpcs."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-import grpc.aio
-
 from girih.client.caller import Caller
-from girih.client.calls import begun, parts, unary
+from girih.client.calls import CUT_OFF, begun, parts, unary
 from girih.client.errors import LatticeNotFound
 from girih.client.lattices import messages
 from girih.client.lattices.asking import AsyncFields, AsyncPictures, AsyncRoutes, AsyncStructure
@@ -39,10 +36,9 @@ from girih.lattice.v1.transforms_pb2_grpc import TransformServiceStub
 from girih.lattice.v1.uploads_pb2_grpc import LatticeUploadServiceStub
 
 if TYPE_CHECKING:
+    import grpc.aio
     import numpy as np
     from numpy.typing import NDArray
-
-    from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceAsyncStub
 
 
 class AsyncLattices:
@@ -55,7 +51,7 @@ class AsyncLattices:
 
     def __init__(self, channel: "grpc.aio.Channel", caller: Caller) -> None:
         self._channel = channel
-        self._stub: LatticeServiceAsyncStub = LatticeServiceStub(channel)
+        self._stub = LatticeServiceStub(channel)
         self._caller = caller.with_whole_attempts()
 
     @property
@@ -283,7 +279,7 @@ class AsyncLattices:
         async def method(_request: object, **options: Any) -> Any:  # noqa: ANN401 - a call
             try:
                 return await begun(stub.UploadLattice, upload.messages(), **options)
-            except (grpc.aio.AioRpcError, asyncio.CancelledError):
+            except CUT_OFF:
                 upload.broke_off()
                 raise
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import grpc
 from google.api.httpbody_pb2 import HttpBody
 
 from girih.client.errors import DataDamaged, InvalidRequest, Unavailable, UploadOffset
@@ -18,7 +19,6 @@ from girih.client.lattices.values import Lattice, Site
 from girih.client.refusals import from_rpc_error
 from girih.lattice.v1 import fields_pb2 as pb
 from girih.lattice.v1 import lattice_pb2
-from girih.status_details import FailedCall
 
 if TYPE_CHECKING:
     import numpy as np
@@ -245,12 +245,12 @@ class Upload:
         )
         return _with_head(head, self._source.pieces(self._upload.offset))
 
-    def broke_off(self, error: FailedCall | None) -> None:
+    def broke_off(self, error: BaseException) -> None:
         """A call has ended so: raises what reading the bytes raised, or that it is to be made
         again, since one that was cut off still goes on."""
         if self._source.failure is not None:
             raise self._source.failure
-        if error is not None and isinstance(from_rpc_error(error), UploadOffset):
+        if isinstance(error, grpc.RpcError) and isinstance(from_rpc_error(error), UploadOffset):
             raise Unavailable.no_answer("another call goes on with the upload") from None
 
     def result(self, response: pb.WriteFieldResponse) -> Field:
