@@ -200,7 +200,21 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.add_service(UPLOAD_SERVICE, uploads)
     journal_of_jobs = JobJournal(EventStreams(channel, answer_timeout_s))
     labeller = ComponentLabeller(operations, parts.writer)
-    job_parts = _job_parts(journal_of_jobs, parts, arrays, earlier, distributor, labeller)
+    job_parts = JobParts(
+        journal=journal_of_jobs,
+        storage=JobStorage(arrays),
+        marks=OpenJobs(arrays),
+        lattices=lattices,
+        fields=parts.states,
+        reader=parts.reader,
+        writer=parts.writer,
+        bitmaps=with_bitmaps,
+        blocked=blocked,
+        distributor=distributor,
+        labeller=labeller,
+        model_of=recorded_model,
+        spec_since=earlier.spec_since,
+    )
     jobs = _jobs(settings, job_parts, parts, compilation)
     server.registry.register(JobMetrics(jobs.scheduler))
     job_servicer = jobs_servicer.JobServicer(calls, jobs, journal_of_jobs)
@@ -284,28 +298,6 @@ def _field_parts(
             interval_s=settings.collect_interval_s,
         ),
         cluster=cluster,
-    )
-
-
-def _job_parts(
-    journal: JobJournal,
-    fields: FieldParts,
-    arrays: ArrayStore,
-    earlier: EarlierStates,
-    distributor: ChainDistributor,
-    labeller: ComponentLabeller,
-) -> JobParts:
-    return JobParts(
-        journal=journal,
-        storage=JobStorage(arrays),
-        marks=OpenJobs(arrays),
-        lattices=fields.lattices,
-        fields=fields.states,
-        writer=fields.writer,
-        distributor=distributor,
-        labeller=labeller,
-        model_of=recorded_model,
-        spec_since=earlier.spec_since,
     )
 
 

@@ -104,6 +104,11 @@ async def test_what_makes_no_sense_is_refused_by_name(girih: AsyncClient) -> Non
     with pytest.raises(GirihError) as apart:
         await jobs.transform(lattice, "a", [{"fourier": {}}])
     assert apart.value.reason in ("TRANSFORM_UNFIT", "WORK_TOO_LARGE")
+    with pytest.raises(GirihError) as unfit:
+        await jobs.transform_blocked(lattice, [{"scale": {"factor": 2}}])
+    assert unfit.value.reason == "TRANSFORM_UNFIT"
+    with pytest.raises(Conflict):
+        await jobs.transform_blocked(lattice, [{"erode": {}}], expected_revision=9)
     with pytest.raises(NotFound):
         await jobs.get("00000000-0000-7000-8000-000000000000")
 

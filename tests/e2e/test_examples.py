@@ -271,7 +271,11 @@ def fields(walk: Walk, lattice_id: str) -> None:
     walk.call("HistoryService_RedoBlocked", latticeId=lattice_id)
     walk.call("PictureService_PreviewTransform", latticeId=lattice_id, name="height")
     walk.call("TransformService_TransformField", latticeId=lattice_id, name="height")
-    for rpc, path in (("StartTransformJob", {"name": "height"}), ("StartComponentLabelsJob", {})):
+    for rpc, path in (
+        ("StartTransformJob", {"name": "height"}),
+        ("StartTransformJobByLatticeId", {}),
+        ("StartComponentLabelsJob", {}),
+    ):
         apart = walk.call(f"JobService_{rpc}", latticeId=lattice_id, **path)
         walk.client.post(f"/v1/jobs/{apart['jobId']}:cancel", json={}).raise_for_status()
     for rpc in ("UndoChange", "RedoChange", "GetHistory", "GetState", "VerifyLattice", "DiffField"):

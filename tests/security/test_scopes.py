@@ -69,6 +69,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/lattices/{lattice_id}:undo": {},
     "POST /v1/lattices/{lattice_id}:redo": {},
     "POST /v1/lattices/{lattice_id}/jobs": {"simulation": {"sandpile": {}}, "steps": "1"},
+    "POST /v1/lattices/{lattice_id}:startTransform": {"transforms": [{"reflect": {"axes": [0]}}]},
     "POST /v1/lattices/{lattice_id}/fields/{name}:startTransform": {
         "transforms": [{"reflect": {"axes": [0]}}]
     },

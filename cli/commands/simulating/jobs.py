@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.commands.fields import viewing
+from cli.commands.fields.blocking import ChainSteps
 from cli.commands.fields.changes import ExpectedRevision, RequestId, request_of, step_of
 from cli.commands.fields.commands import Name
 from cli.commands.fields.viewing import ColorMap, Projection
@@ -117,12 +118,7 @@ def start(
     }
     if seed is not None:
         body["seed"] = str(seed)
-    with options.gateway(url) as gateway:
-        route = f"/v1/lattices/{lattice_segment(gateway, lattice_id)}/jobs"
-        job = gateway.post(route, body, _OPTIONS)
-        if watched:
-            job = _watched(gateway, job)
-    _show(job, output_format)
+    _begin(lattice_id, "/jobs", body, url, output_format, watched=watched)
 
 
 @app.verb(
@@ -133,12 +129,7 @@ def start(
 def transform(
     lattice_id: LatticeId,
     name: Name,
-    steps: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="STEP...", help="Each as JSON, as docs/how-to/transforms.md has them."
-        ),
-    ],
+    steps: ChainSteps,
     expected_revision: ExpectedRevision = None,
     request_id: RequestId = None,
     watched: Watched = False,
@@ -147,17 +138,25 @@ def transform(
 ) -> None:
     """Start a chain of transforms of a field that is larger than memory: workers apply it, box by
     box, to what the field is now."""
-    body: dict[str, Json] = {
-        "transforms": [step_of(text) for text in steps],
-        **request_of(request_id, expected_revision),
-    }
-    with options.gateway(url) as gateway:
-        of_lattice = f"/v1/lattices/{lattice_segment(gateway, lattice_id)}"
-        route = f"{of_lattice}/fields/{options.segment(name)}:startTransform"
-        job = gateway.post(route, body)
-        if watched:
-            job = _watched(gateway, job)
-    _show(job, output_format)
+    body = _chain(steps, request_id, expected_revision)
+    route = f"/fields/{options.segment(name)}:startTransform"
+    _begin(lattice_id, route, body, url, output_format, watched=watched)
+
+
+@app.verb(examples="""girih jobs transform-blocked 3f2a9c1e '{"erode": {"radius": 2}}' --watch""")
+def transform_blocked(
+    lattice_id: LatticeId,
+    steps: ChainSteps,
+    expected_revision: ExpectedRevision = None,
+    request_id: RequestId = None,
+    watched: Watched = False,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Start a chain of transforms of which sites are blocked that is larger than memory: workers
+    apply it, box by box, to what is blocked now."""
+    body = _chain(steps, request_id, expected_revision)
+    _begin(lattice_id, ":startTransform", body, url, output_format, watched=watched)
 
 
 @app.verb(examples="girih jobs watch 5d0c11aa")
@@ -291,6 +290,34 @@ def render(
     output.message(f"Wrote {file}, after {int(answer['stepsDone']):,} steps.")
 
 
+def _chain(
+    steps: list[str], request_id: str | None, expected_revision: int | None
+) -> "dict[str, Json]":
+    return {
+        "transforms": [step_of(text) for text in steps],
+        **request_of(request_id, expected_revision),
+    }
+
+
+def _begin(
+    lattice_id: str,
+    route: str,
+    body: "dict[str, Json]",
+    url: str | None,
+    output_format: Format,
+    *,
+    watched: bool,
+) -> None:
+    """Start a job on a lattice, and watch it where that is wanted."""
+    with options.gateway(url) as gateway:
+        job = gateway.post(
+            f"/v1/lattices/{lattice_segment(gateway, lattice_id)}{route}", body, _OPTIONS
+        )
+        if watched:
+            job = _watched(gateway, job)
+    _show(job, output_format)
+
+
 def _request(request_id: str | None) -> "dict[str, Json]":
     """Sent again by whatever repeats the call, it is done once."""
     return {"requestId": request_of(request_id, None)["requestId"]}
@@ -355,7 +382,8 @@ def _pairs(job: "Json") -> Iterator[tuple[str, object]]:
     for each in progress["observables"]:
         yield each["name"], measured(each, digits=8)
     if job["resultDigest"]:
-        yield "result", f"field {job['resultField']}, digest {job['resultDigest'][:16]}"
+        of = f"field {job['resultField']}" if job["resultField"] else "blocked sites"
+        yield "result", f"{of}, digest {job['resultDigest'][:16]}"
     if job["failure"]:
         yield "failure", job["failure"]
 

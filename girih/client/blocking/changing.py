@@ -210,6 +210,18 @@ class Jobs(Asking):
         question = jobs.transform(lattice, name, chain, expected_revision=expected_revision)
         return self._asked(question, timeout)
 
+    def transform_blocked(
+        self,
+        lattice: Lattice | str,
+        chain: Chain,
+        *,
+        expected_revision: int | None = None,
+        timeout: float | None = None,
+    ) -> Job:
+        """The same of which sites are blocked. What else changes those meanwhile fails the job."""
+        question = jobs.transform_blocked(lattice, chain, expected_revision=expected_revision)
+        return self._asked(question, timeout)
+
     def label_components(
         self, lattice: Lattice | str, result_field: str, *, timeout: float | None = None
     ) -> Job:

@@ -210,6 +210,18 @@ class AsyncJobs(AsyncAsking):
         question = jobs.transform(lattice, name, chain, expected_revision=expected_revision)
         return await self._asked(question, timeout)
 
+    async def transform_blocked(
+        self,
+        lattice: Lattice | str,
+        chain: Chain,
+        *,
+        expected_revision: int | None = None,
+        timeout: float | None = None,
+    ) -> Job:
+        """The same of which sites are blocked. What else changes those meanwhile fails the job."""
+        question = jobs.transform_blocked(lattice, chain, expected_revision=expected_revision)
+        return await self._asked(question, timeout)
+
     async def label_components(
         self, lattice: Lattice | str, result_field: str, *, timeout: float | None = None
     ) -> Job:

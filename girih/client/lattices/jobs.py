@@ -59,7 +59,8 @@ class Job:
     simulation: dict[str, Any]
     """As in the contract's JSON."""
     chain: tuple[dict[str, Any], ...]
-    """What is applied to `result_field`, as in the contract's JSON; empty of a simulation."""
+    """What is applied to `result_field`, or to blocked sites where that is empty, as in the
+    contract's JSON; empty of a simulation."""
     steps: int
     """In all: of the model, or boxes of sites."""
     steps_done: int
@@ -131,6 +132,13 @@ def transform(
         expected_revision=expected_revision,
     )
     return Asked("StartTransformJob", request, _of_response)
+
+
+def transform_blocked(
+    lattice: Lattice | str, chain: Chain, *, expected_revision: int | None
+) -> Asked[Job]:
+    """As `transform`, of which sites are blocked."""
+    return transform(lattice, "", chain, expected_revision=expected_revision)
 
 
 def label_components(lattice: Lattice | str, result_field: str) -> Asked[Job]:

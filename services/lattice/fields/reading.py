@@ -1,6 +1,7 @@
 """Reads the numbers of fields, chunk by chunk, wherever they are."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -117,6 +118,23 @@ class FieldReader:
                 flat[begin : begin + part.sites] = numbers.reshape(-1)
                 begin += part.sites
         return array
+
+    async def bits(self, source: FieldSource) -> bytes:
+        """Which numbers of a field of 0 and 1 are 1, in C order, the lowest bit of a byte first.
+        A chunk at a time is in memory."""
+        chunking = source.layout.chunking
+        bitmap = np.zeros(-(-math.prod(chunking.shape) // 8), np.uint8)
+
+        def put(ordinal: int, chunk: bytes) -> None:
+            begin = chunking.begin(ordinal)
+            numbers = np.frombuffer(chunk, np.uint8)[: chunking.inside(ordinal)]
+            before = np.zeros(begin % 8, np.uint8)
+            packed = np.packbits(np.concatenate([before, numbers]), bitorder="little")
+            bitmap[begin // 8 : begin // 8 + len(packed)] |= packed
+
+        for ordinal in range(chunking.count):
+            await asyncio.to_thread(put, ordinal, await source.chunk(self.arrays, ordinal))
+        return await asyncio.to_thread(bitmap.tobytes)
 
 
 def as_array(data: bytes | bytearray, layout: ArrayLayout) -> NDArray[np.generic]:

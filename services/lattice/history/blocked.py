@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from girih.ids import TenantId
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeId
-from services.lattice.errors import ChunkDamaged, NothingToRedo, NothingToUndo
+from services.lattice.errors import ChunkDamaged, NothingToRedo, NothingToUndo, WorkTooLarge
 from services.lattice.history.earlier import Bitmaps
 from services.lattice.history.past import Past
 from services.lattice.history.undoing import turned
@@ -24,6 +24,7 @@ from services.lattice.transforms.blocking import (
     BlockedTransformer,
     Made,
     blocked_digest,
+    digest_behind,
     fit_of,
 )
 from services.lattice.transforms.chain import Chain
@@ -77,7 +78,8 @@ class TurningBlocked:
         self, tenant: TenantId, lattice: HeldLattice
     ) -> AsyncGenerator[VerifiedBlocked]:
         """Yield what came of each change: computed anew from the bitmap before it, or looked up
-        where it brought an earlier one back. Raises WorkTooLarge and StorageUnavailable."""
+        where it brought an earlier one back. Raises WorkTooLarge for too long a history, and
+        StorageUnavailable."""
         events = await self._events(tenant, lattice.lattice.lattice_id)
         for at, changed in enumerate(events):
             if isinstance(changed, BlockedChanged):
@@ -93,7 +95,7 @@ class TurningBlocked:
         changed: BlockedChanged,
         lost: Outcome,
     ) -> VerifiedBlocked:
-        digest = changed.blocked_digest.hex() or blocked_digest(b"")
+        digest = digest_behind(changed)
         try:
             actual = blocked_digest(await self._bitmaps.bitmap(tenant, changed))
         except ChunkDamaged:
@@ -104,6 +106,9 @@ class TurningBlocked:
         except ChunkDamaged:
             gone = Outcome.GONE
             return VerifiedBlocked(changed=changed, outcome=gone, digest=digest, found="")
+        except WorkTooLarge:
+            kept = Outcome.NOT_REPLAYED
+            return VerifiedBlocked(changed=changed, outcome=kept, digest=digest, found=actual)
         outcome = Outcome.REPRODUCED if actual == digest else Outcome.DIFFERENT
         if outcome is Outcome.REPRODUCED and changed.change.kind is ChangeKind.WRITTEN:
             outcome = Outcome.KEPT
@@ -143,7 +148,11 @@ class TurningBlocked:
         inverse = Chain.of(convert.steps(applied.transforms), fit_of(held)).inverse()
         if inverse is None:
             return None
-        blocked, reports = await self._transformer.computed(held, inverse)
+        try:
+            blocked, reports = await self._transformer.computed(held, inverse)
+        except WorkTooLarge:
+            # A job did it; the sites before it are kept.
+            return None
         spec = replace(held.spec, blocked=blocked)
         if blocked_digest(spec.blocked) != target.change.before_digest:
             return None

@@ -46,6 +46,7 @@ from services.lattice.structure.clustering import LABEL_TYPE
 from services.lattice.structure.components import ComponentLabeller
 from services.lattice.structure.joining import JOINED_BYTES_MAX
 from services.lattice.transforms.applying import Operand, check_revision
+from services.lattice.transforms.blocking import BlockedRequest, fit_of
 from services.lattice.transforms.chain import Chain
 from services.lattice.transforms.distributing import ChainDistributor
 from services.lattice.transforms.step import Step
@@ -61,6 +62,8 @@ _REQUESTS = UUID("2c1d7a0e-52f1-5d6a-8c41-3b7f1f0a9d35")
 """The namespace of job ids that are derived from request ids."""
 _CHUNK_BYTES = 200
 """What the digest of a chunk takes while an array is made."""
+_BITMAPS = 4
+"""Which sites are blocked, in memory so often at most: before, behind, and on their ways."""
 _SEED_BITS = 53
 """Of seeds that are drawn: so that JSON numbers hold them."""
 
@@ -83,9 +86,10 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True)
 class NewTransform:
-    """What somebody wants done to a field."""
+    """What somebody wants done to a field, or to which sites are blocked."""
 
     field: str
+    """Empty for blocked sites."""
     steps: Sequence[Step]
     transform: bytes
     """As `JobSpec.transform`."""
@@ -168,8 +172,9 @@ class Jobs:
         plan: PlanLimits,
         subject: str,
     ) -> Job:
-        """Start a job that transforms a field as that is now; raises InvalidInput, TransformUnfit,
-        FieldNotFound, LatticeChanged, WorkTooLarge, PlanLimit, JobsChanged."""
+        """Start a job that transforms a field, or which sites are blocked, as that is now; raises
+        InvalidInput, TransformUnfit, FieldNotFound, LatticeChanged, WorkTooLarge, PlanLimit,
+        JobsChanged."""
         held, _ = await self._lattices.latest(tenant, lattice_id)
         job_id = _id_of(tenant, new.request_id)
         asked = replace(_spec_by_workers(job_id, held, new.field, subject), transform=new.transform)
@@ -181,20 +186,31 @@ class Jobs:
             before = await self._started_before(tenant, job_id, requested)
             if before is not None:
                 return before
-        state = (await self._fields.confirmed(tenant, lattice_id)).field(new.field)
-        check_revision(state, new.expected_revision, lattice_id)
-        operand = Operand(tenant=tenant, lattice=held, name=new.field)
-        chain = Chain.of(new.steps, operand.fit(state.content))
+        known = await self._fields.confirmed(tenant, lattice_id)
+        if new.field:
+            state = known.field(new.field)
+            check_revision(state, new.expected_revision, lattice_id)
+            operand = Operand(tenant=tenant, lattice=held, name=new.field)
+            fit, revision, bitmap_bytes = operand.fit(state.content), state.revision, 0
+        else:
+            request = BlockedRequest(expected_revision=new.expected_revision)
+            request.check(known.blocked_revision, lattice_id)
+            fit, revision = fit_of(held), known.blocked_revision
+            bitmap_bytes = -(-fit.sites // 8)
+        chain = Chain.of(new.steps, fit)
         self._limits.check_size(chain.fits[-1].number_type, chain.fits[-1].sites)
         passes = self._distributor.planned(chain)
         looks = sum(work.looks for work in passes)
         _check_size("looks at sites", looks, self._bounds.updates_max)
+        digests_bytes = _CHUNK_BYTES * max(work.chunk_count for work in passes)
+        size_bytes = digests_bytes + _BITMAPS * bitmap_bytes
+        _check_size("bytes of memory", size_bytes, self._bounds.size_bytes_max)
         spec = replace(
             asked,
-            field_revision=state.revision,
+            field_revision=revision,
             steps=sum(work.box_count for work in passes),
             updates=looks,
-            size_bytes=_CHUNK_BYTES * max(work.chunk_count for work in passes),
+            size_bytes=size_bytes,
         )
         return await self._begin(tenant, spec, plan, requested)
 

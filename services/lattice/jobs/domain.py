@@ -68,9 +68,9 @@ class JobSpec:
     """The fields that it starts from, as they were then, by what they are for."""
     transform: bytes = field(default=b"", repr=False)
     """The contract's `FieldTransform` without its revision, serialized: `result_field` is that
-    field."""
+    field, or empty where it is which sites are blocked."""
     field_revision: int = -1
-    """Of the field that is transformed: another write than the job's fails it."""
+    """Of what is transformed: another change than the job's fails it."""
 
     is_labelling: bool = False
     """It writes the numbers of components into `result_field`."""

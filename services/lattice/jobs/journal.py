@@ -11,23 +11,31 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
-from girih.client import Precondition
+from girih.client import NewEvent, Precondition
 from girih.ids import TenantId
 from services.lattice.jobs import records
 from services.lattice.jobs.domain import Continued, Ended, JobEvent, JobId, JobRecord, Started
 from services.lattice.state import field_records
-from services.lattice.state.events_journal import FIELD_WRITTEN, lattice_stream
-from services.lattice.state.journal import FieldWritten
+from services.lattice.state.events_journal import (
+    FIELD_WRITTEN,
+    change_events,
+    lattice_stream,
+)
+from services.lattice.state.journal import BlockedChanged, FieldWritten
 from services.lattice.state.streams import EventStreams, json_event
 
 CATALOGUE_STREAM = "$jobs"
+
+Written = FieldWritten | BlockedChanged
+"""What a job leaves in its lattice. The revision that a change of blocked sites has is that of its
+event, whatever it says."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultWrite:
     """What is written into the lattice with the end of a job, and the revision it is at."""
 
-    written: FieldWritten
+    written: Written
     lattice_revision: int
 
 
@@ -68,8 +76,7 @@ class JobJournal:
             preconditions.append(Precondition.at(CATALOGUE_STREAM, catalogue_revision))
         if result is not None:
             stream = lattice_stream(result.written.lattice_id)
-            payload = field_records.written_to_proto(result.written)
-            events.append(json_event(stream, FIELD_WRITTEN, payload))
+            events += await _events_of(result)
             preconditions.append(Precondition.at(stream, result.lattice_revision))
         placements = await self._streams.append(tenant, command_id, events, preconditions)
         return placements[0].revision
@@ -110,3 +117,11 @@ def _summary(event: Started | Continued | Ended) -> Started | Continued | Ended:
     if isinstance(event, Started):
         return Started(spec=replace(event.spec, inputs={}))
     return event
+
+
+async def _events_of(result: ResultWrite) -> Sequence[NewEvent]:
+    written = result.written
+    if isinstance(written, BlockedChanged):
+        return await change_events(replace(written, revision=result.lattice_revision + 1))
+    payload = field_records.written_to_proto(written)
+    return [json_event(lattice_stream(written.lattice_id), FIELD_WRITTEN, payload)]

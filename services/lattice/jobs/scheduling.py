@@ -26,6 +26,7 @@ from services.lattice.jobs.domain import (
     JobState,
     cancelled,
 )
+from services.lattice.jobs.runs.blocked import BlockedRun
 from services.lattice.jobs.runs.labels import LabelsRun
 from services.lattice.jobs.runs.run import JobLook, JobParts, JobRun, JobTimes
 from services.lattice.jobs.runs.simulation import SimulationRun
@@ -389,7 +390,9 @@ class JobScheduler:
 def _kind_of(job: Job) -> type[JobRun]:
     if job.spec.is_labelling:
         return LabelsRun
-    return TransformRun if job.spec.transform else SimulationRun
+    if not job.spec.transform:
+        return SimulationRun
+    return TransformRun if job.spec.result_field else BlockedRun
 
 
 def _age(candidate: _Candidate) -> float:

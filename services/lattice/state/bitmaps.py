@@ -80,10 +80,16 @@ class JournalWithBitmaps:
     async def append_blocked(
         self, tenant: TenantId, event: BlockedChanged, *, command_id: UUID
     ) -> Appended:
-        if len(event.blocked) > _INLINE_CHANGE_BYTES_MAX:
-            array_id, digest = await self._bitmaps.save(tenant, event.lattice_id, event.blocked)
-            event = replace(event, blocked=b"", array_id=array_id, array_digest=digest)
-        return await self._journal.append_blocked(tenant, event, command_id=command_id)
+        kept = await self.kept(tenant, event)
+        return await self._journal.append_blocked(tenant, kept, command_id=command_id)
+
+    async def kept(self, tenant: TenantId, event: BlockedChanged) -> BlockedChanged:
+        """A change as it is recorded: without a large bitmap, which is kept. Raises
+        StorageUnavailable."""
+        if len(event.blocked) <= _INLINE_CHANGE_BYTES_MAX:
+            return event
+        array_id, digest = await self._bitmaps.save(tenant, event.lattice_id, event.blocked)
+        return replace(event, blocked=b"", array_id=array_id, array_digest=digest)
 
     async def read(
         self,

@@ -141,16 +141,8 @@ class EventStoreJournal:
     async def append_blocked(
         self, tenant: TenantId, event: BlockedChanged, *, command_id: UUID
     ) -> Appended:
-        stream = lattice_stream(event.lattice_id)
-        is_large = len(event.blocked) > _LARGE_BYTES
-        compressed = await _off_the_loop(is_large, zlib.compress, event.blocked or b"")
-        whole = records.blocked_to_proto(event, compressed if event.blocked else b"")
-        summary = records.blocked_to_proto(event, b"")
-        changes = [
-            await _off_the_loop(is_large, partial(json_event, stream, BLOCKED_CHANGED), whole),
-            json_event(CATALOGUE_STREAM, BLOCKED_CHANGED, summary),
-        ]
-        unchanged = [Precondition.at(stream, event.revision - 1)]
+        unchanged = [Precondition.at(lattice_stream(event.lattice_id), event.revision - 1)]
+        changes = await change_events(event)
         placements = await self._append(tenant, command_id, changes, unchanged)
         return Appended(
             revision=placements[0].revision,
@@ -257,6 +249,20 @@ class _EventsFollower:
     @property
     def is_current(self) -> bool:
         return self._follower.is_current and self._is_serving()
+
+
+async def change_events(event: BlockedChanged) -> list[NewEvent]:
+    """What records a change of blocked sites: in the stream of the lattice, then in the
+    catalogue."""
+    stream = lattice_stream(event.lattice_id)
+    is_large = len(event.blocked) > _LARGE_BYTES
+    compressed = await _off_the_loop(is_large, zlib.compress, event.blocked)
+    whole = records.blocked_to_proto(event, compressed if event.blocked else b"")
+    summary = records.blocked_to_proto(event, b"")
+    return [
+        await _off_the_loop(is_large, partial(json_event, stream, BLOCKED_CHANGED), whole),
+        json_event(CATALOGUE_STREAM, BLOCKED_CHANGED, summary),
+    ]
 
 
 def _creation_events(created: LatticeCreated) -> list[NewEvent]:

@@ -88,6 +88,11 @@ def blocked_digest(blocked: bytes) -> str:
     return hashlib.sha256(blocked).hexdigest()
 
 
+def digest_behind(changed: BlockedChanged) -> str:
+    """The same of what a change has left, whose bitmap may be kept elsewhere."""
+    return changed.blocked_digest.hex() or blocked_digest(b"")
+
+
 class BlockedTransformer:
     """Changes which sites of lattices are blocked."""
 
@@ -196,6 +201,12 @@ class BlockedTransformer:
         estimate = Estimate(size_bytes=size_bytes, looks=chain.looks)
         return await self._operations.compute.run(estimate, work)
 
+    async def behind(self, held: HeldLattice, spec: LatticeSpec) -> HeldLattice:
+        """A lattice with other sites blocked, counted anew. Raises ComputeBusy."""
+        size = await measure(self._operations, spec)
+        lattice = replace(held.lattice, vertices=size.vertices, edges=size.edges)
+        return await asyncio.to_thread(HeldLattice.of, lattice, spec)
+
     async def _written(self, held: HeldLattice, patch: BlockedPatch) -> bytes:
         sites = held.spec.geometry.sites
         limit = self._operations.work_limit
@@ -215,10 +226,8 @@ class BlockedTransformer:
     async def _record(
         self, tenant: TenantId, held: HeldLattice, revision: int, made: Made, command_id: UUID
     ) -> BlockedState:
-        size = await measure(self._operations, made.spec)
-        lattice = replace(held.lattice, vertices=size.vertices, edges=size.edges)
-        behind = await asyncio.to_thread(HeldLattice.of, lattice, made.spec)
-        changed = BlockedChanged.of(lattice, behind.spec, revision + 1, made.change)
+        behind = await self.behind(held, made.spec)
+        changed = BlockedChanged.of(behind.lattice, behind.spec, revision + 1, made.change)
         appended = await self._lattices.record_blocked(tenant, changed, behind, command_id)
         return BlockedState(
             lattice=behind,

@@ -160,8 +160,8 @@ def passes_of(chain: Chain, box_bytes: int) -> Sequence[Pass]:
     Raises WorkTooLarge for a step that needs all numbers at once, or too many.
     """
     fit = chain.fits[0]
-    if fit.is_complex or fit.is_blocked:
-        raise _not_by_boxes("complex" if fit.is_complex else "blocked", 0, chain, box_bytes)
+    if fit.is_complex:
+        raise _not_by_boxes("complex", 0, chain, box_bytes)
     passes: list[Pass] = []
     draft: _Draft | None = None
     for part in _expanded(chain):

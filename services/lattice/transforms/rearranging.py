@@ -16,11 +16,12 @@ from services.lattice.transforms.moving import (
     Shift,
     Translate,
     Transpose,
+    XorBits,
     XorKey,
 )
 from services.lattice.transforms.step import Fit, Step
 
-Move = QuarterTurns | Reflect | Shift | Translate | Transpose | XorKey
+Move = QuarterTurns | Reflect | Shift | Translate | Transpose | XorBits | XorKey
 """Each makes a box of a box. What a shear makes one of has as many places as it is long."""
 
 
@@ -50,6 +51,9 @@ def rearranged(step: Move, array: Array, box: Box, fit: Fit, scratch: Scratch) -
             _fill_beyond(step, array, box, fit)
         case XorKey():
             _combine(step, array, box, fit, scratch)
+        case XorBits(bytes_of=key):
+            _combine(key, array, box, fit, scratch)
+            np.bitwise_and(array, 1, out=array)
     return array
 
 
@@ -108,6 +112,7 @@ _SOURCES: Mapping[type[Step], Callable[[Any, Box, Lengths], Box]] = {
     Shift: _moved_back,
     Translate: _moved_back,
     Transpose: _transposed,
+    XorBits: _as_it_is,
     XorKey: _as_it_is,
 }
 

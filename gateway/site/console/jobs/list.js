@@ -31,7 +31,7 @@ export const share = (job) => Number(job.progress.stepsDone) / Math.max(1, Numbe
  * @param {Job} job
  */
 export function modelOf({ simulation, transform, labelsComponents }) {
-  if (transform) return `transform of ${transform.field}`;
+  if (transform) return `transform of ${transform.field || "blocked sites"}`;
   if (labelsComponents) return "component labels";
   const name = Object.keys(simulation).find((one) => typeof simulation[one] === "object" && simulation[one] !== null) ?? "";
   return name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

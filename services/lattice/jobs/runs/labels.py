@@ -2,6 +2,7 @@
 
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.fields.states import LatticeFields
+from services.lattice.jobs.journal import Written
 from services.lattice.jobs.runs.workers import WorkersRun
 from services.lattice.state.journal import FieldWritten
 
@@ -9,7 +10,8 @@ from services.lattice.state.journal import FieldWritten
 class LabelsRun(WorkersRun):
     """A labelling that this replica has claimed: of the sites that were free at its start."""
 
-    def _check_write(self, known: LatticeFields, written: FieldWritten) -> None:
+    def _check_write(self, known: LatticeFields, written: Written) -> None:
+        assert isinstance(written, FieldWritten), "it writes a field"
         self._parts.writer.limits.check_count(known.fields, written.name)
         self._parts.writer.check_young(self._tenant, written.lattice_id, written.content)
 

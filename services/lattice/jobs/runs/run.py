@@ -23,6 +23,7 @@ from services.lattice.domain import LatticeSpec
 from services.lattice.errors import (
     StorageUnavailable,
 )
+from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.states import FieldStates, LatticeFields
 from services.lattice.fields.writing import FieldWriter
 from services.lattice.jobs.domain import (
@@ -37,13 +38,15 @@ from services.lattice.jobs.domain import (
     Released,
     folded,
 )
-from services.lattice.jobs.journal import JobJournal, ResultWrite, job_stream
+from services.lattice.jobs.journal import JobJournal, ResultWrite, Written, job_stream
 from services.lattice.jobs.storage import JobStorage, OpenJobs, arrays_of
 from services.lattice.jobs.worker import WorkerSetup
 from services.lattice.simulations.models import AnyModel
-from services.lattice.state.journal import FieldWritten, JournalReplaced, StreamChanged
+from services.lattice.state.bitmaps import JournalWithBitmaps
+from services.lattice.state.journal import BlockedChanged, JournalReplaced, StreamChanged
 from services.lattice.state.lattices import Lattices
 from services.lattice.structure.components import ComponentLabeller
+from services.lattice.transforms.blocking import BlockedTransformer, digest_behind
 from services.lattice.transforms.distributing import ChainDistributor
 from services.plumbing.errors import EventsUnavailable, ServiceError
 from services.plumbing.logging import get_logger
@@ -82,7 +85,10 @@ class JobParts:
     marks: OpenJobs
     lattices: Lattices
     fields: FieldStates
+    reader: FieldReader
     writer: FieldWriter
+    bitmaps: JournalWithBitmaps
+    blocked: BlockedTransformer
     distributor: ChainDistributor
     labeller: ComponentLabeller
     model_of: Callable[[Job, HeldLattice], AnyModel]
@@ -159,7 +165,7 @@ class JobRun(ABC):
         """Do the work, and end or let go of the job."""
 
     @abstractmethod
-    def _check_write(self, known: LatticeFields, written: FieldWritten) -> None:
+    def _check_write(self, known: LatticeFields, written: Written) -> None:
         """Raise a ServiceError where the result may not be written into what there is now."""
 
     def _on_records(self, recorded: Sequence[JobRecord]) -> None:
@@ -221,7 +227,7 @@ class JobRun(ABC):
         checkpoint: Checkpoint | None,
         *,
         failure: str = "",
-        written: FieldWritten | None = None,
+        written: Written | None = None,
     ) -> None:
         """End the job and write its result, both or neither."""
         ended = Ended(
@@ -245,9 +251,12 @@ class JobRun(ABC):
                 await self._parts.storage.drop(self._tenant, self.job.job_id, inputs)
             await self._parts.marks.unmark(self._tenant, self.job.job_id)
 
-    async def _end_with(self, ended: Ended, written: FieldWritten) -> None:
-        """Write the result into its field with the end of the job."""
-        ended = replace(ended, result_digest=written.content.digest)
+    async def _end_with(self, ended: Ended, written: Written) -> None:
+        """Write the result into the lattice with the end of the job."""
+        if isinstance(written, BlockedChanged):
+            ended = replace(ended, result_digest=digest_behind(written))
+        else:
+            ended = replace(ended, result_digest=written.content.digest)
         while True:
             try:
                 known = await self._retried(

@@ -20,6 +20,7 @@ from services.lattice.errors import (
 from services.lattice.fields.keeping import keep
 from services.lattice.fields.states import LatticeFields
 from services.lattice.jobs.domain import Checkpoint, Job, JobState, Progress
+from services.lattice.jobs.journal import Written
 from services.lattice.jobs.runs.run import JobLook, JobParts, JobRun, JobTimes, Published
 from services.lattice.jobs.worker import BEGIN, GO_ON, RESULT, STATE
 from services.lattice.simulations.running import RunPlan, Stretch, records_only, rows_of_state
@@ -193,7 +194,8 @@ class SimulationRun(JobRun):
         checkpoint = await self._retried(lambda: self._save(records))
         await self._end(JobState.SUCCEEDED, checkpoint, written=written)
 
-    def _check_write(self, known: LatticeFields, written: FieldWritten) -> None:
+    def _check_write(self, known: LatticeFields, written: Written) -> None:
+        assert isinstance(written, FieldWritten), "it writes a field"
         limits = self._parts.writer.limits
         limits.check_count(known.fields, written.name)
         limits.check_size(written.content.number_type, self._sites)

@@ -1,6 +1,7 @@
 """A chain of transforms while this replica works on it: workers do it, box by box."""
 
 from services.lattice.fields.states import FieldState, LatticeFields
+from services.lattice.jobs.journal import Written
 from services.lattice.jobs.messages import transform_of
 from services.lattice.jobs.runs.workers import WorkersRun
 from services.lattice.state.journal import ChangeKind, FieldChange, FieldWritten
@@ -12,7 +13,8 @@ from services.lattice.transforms.chain import Chain
 class TransformRun(WorkersRun):
     """A chain that this replica has claimed."""
 
-    def _check_write(self, known: LatticeFields, written: FieldWritten) -> None:
+    def _check_write(self, known: LatticeFields, written: Written) -> None:
+        assert isinstance(written, FieldWritten), "it writes a field"
         self._field(known)
         self._parts.writer.check_young(self._tenant, written.lattice_id, written.content)
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from services.lattice.errors import ComputeBusy, StorageUnavailable, WorkersUnavailable
 from services.lattice.jobs.domain import JobState, Progress
+from services.lattice.jobs.journal import Written
 from services.lattice.jobs.runs.run import JobRun
-from services.lattice.state.journal import FieldWritten
 from services.plumbing.errors import EventsUnavailable, ServiceError
 from services.plumbing.logging import get_logger
 
@@ -35,10 +35,10 @@ class WorkersRun(JobRun):
             await self._end(JobState.SUCCEEDED, None, written=made)
 
     @abstractmethod
-    async def _made(self) -> FieldWritten:
+    async def _made(self) -> Written:
         """What is to be recorded, made from the beginning."""
 
-    async def _outcome(self) -> FieldWritten | str:
+    async def _outcome(self) -> Written | str:
         """What is to be recorded, or why there is nothing."""
         try:
             return await self._written()
@@ -48,7 +48,7 @@ class WorkersRun(JobRun):
             _log.error("workers failed", job=self.job.job_id, exc_info=error)
             return "the workers failed; the log of the service has more"
 
-    async def _written(self) -> FieldWritten:
+    async def _written(self) -> Written:
         """What is to be recorded, once all that it takes is there."""
         losses = 0
         while True:
