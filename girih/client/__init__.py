@@ -71,6 +71,7 @@ from girih.client.errors import (
     UploadInterrupted,
     UploadNotFound,
     UploadOffset,
+    UploadsFull,
     WorkTooLarge,
 )
 from girih.client.event_store import EventStoreClient
@@ -323,6 +324,7 @@ __all__ = [
     "UploadInterrupted",
     "UploadNotFound",
     "UploadOffset",
+    "UploadsFull",
     "Verification",
     "VerifiedEvent",
     "View",

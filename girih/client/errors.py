@@ -373,6 +373,18 @@ class UploadOffset(Conflict):
     reasons = frozenset({"UPLOAD_OFFSET"})
 
 
+class UploadsFull(GirihError):
+    """The tenant has begun as many uploads of fields as may be unfinished at once. Go on with
+    those; what was given up counts until it expires."""
+
+    reasons = frozenset({"UPLOADS_FULL"})
+
+    @property
+    def limit(self) -> int:
+        """How many there may be; 0 when that was not told."""
+        return self.number("limit")
+
+
 class UploadInterrupted(GirihError):
     """An upload was cut off, and what the service has not kept of it cannot be read again: begin
     it anew."""

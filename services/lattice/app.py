@@ -281,7 +281,11 @@ def _field_parts(
         cache_bytes=settings.fields_bytes,
         confirm_timeout_s=settings.confirm_timeout_s,
     )
-    limits = FieldLimits(field_bytes_max=settings.field_bytes_max, fields_max=settings.fields_max)
+    limits = FieldLimits(
+        field_bytes_max=settings.field_bytes_max,
+        fields_max=settings.fields_max,
+        uploads_max=settings.uploads_max,
+    )
     writer = FieldWriter(states, arrays, limits, transfers, upload_s=settings.upload_s)
     return FieldParts(
         lattices=lattices,

@@ -107,6 +107,15 @@ class UploadOffset(Conflict):
     reason: ClassVar[str] = "UPLOAD_OFFSET"
 
 
+class UploadsFull(ResourceExhausted):
+    """A tenant has begun as many uploads as may be unfinished at once. Do not repeat it."""
+
+    reason: ClassVar[str] = "UPLOADS_FULL"
+
+    def __init__(self, message: str, **metadata: Scalar) -> None:
+        super().__init__(message, retry_after_s=None, **metadata)
+
+
 class StorageUnavailable(Unavailable):
     """Where arrays are kept cannot be reached, or has no room."""
 

@@ -91,6 +91,9 @@ class Settings(ServerSettings):
     """How many sites a lattice may have of which some are blocked; a bit of memory each."""
     fields_max: int = Field(default=64, ge=1, le=1_000)
     """How many fields one lattice may have."""
+    uploads_max: int = Field(default=256, ge=1, le=100_000)
+    """How many uploads of fields a tenant may have begun and not finished. One that is given up
+    counts until it expires."""
     fields_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**40)
     """The memory that is kept to tell which fields lattices have, in bytes."""
     transfer_bytes: int = Field(default=256 * _MIB, ge=64 * _MIB, le=2**40)

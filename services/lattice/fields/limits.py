@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.lattice.arrays.number_type import NumberType
-from services.lattice.errors import WorkTooLarge
+from services.lattice.errors import UploadsFull, WorkTooLarge
 from services.lattice.fields.states import FieldState
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldLimits:
-    """Bounds of one field, and of their number on one lattice."""
+    """Bounds of one field, of their number on one lattice, and of uploads of a tenant."""
 
     field_bytes_max: int
     fields_max: int
+    uploads_max: int
 
     def check_size(self, number_type: NumberType, sites: int) -> None:
         """Raise WorkTooLarge before anything is taken for a field that is too large."""
@@ -32,4 +33,12 @@ class FieldLimits:
                 "the lattice has as many fields as one may have",
                 estimate=len(fields) + 1,
                 limit=self.fields_max,
+            )
+
+    def check_uploads(self, count: int) -> None:
+        """Raise UploadsFull when a tenant has begun more than so many that are not finished."""
+        if count > self.uploads_max:
+            raise UploadsFull(
+                f"{self.uploads_max:,} uploads were begun and are not finished",
+                limit=self.uploads_max,
             )

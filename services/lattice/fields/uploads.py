@@ -8,7 +8,7 @@ nothing can be told of that is not kept.
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
@@ -33,6 +33,9 @@ from services.lattice.storage.objects import ObjectExists, ObjectMissing
 from services.plumbing.errors import InvalidInput
 
 _ABOUT = "upload.json"
+_BEGUN = "girih-uploads"
+"""Below it a tenant has a mark for each upload that may be gone on with. It lies where lattices
+have their arrays, so that the collector removes the marks of what has expired."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,10 @@ class Uploads:
         kind: NumberType,
         content_digest: str,
     ) -> Upload:
-        """Begin an upload of all of a field; raises WorkTooLarge."""
+        """Begin an upload of all of a field; raises WorkTooLarge and UploadsFull.
+
+        Lists the uploads that the tenant has begun, of whatever lattice.
+        """
         ContentDigest(content_digest)
         lattice_id, geometry = lattice.lattice.lattice_id, lattice.spec.geometry
         known = await self._writer.states.of(tenant, lattice_id)
@@ -84,8 +90,14 @@ class Uploads:
         self._writer.limits.check_count(known.fields, name)
         place = ArrayPlace.new(tenant, lattice_id)
         about = {"name": name, "number_type": kind.value, "content_digest": content_digest}
-        await self._arrays.objects.put(f"{place.folder}/{_ABOUT}", [orjson.dumps(about)])
-        await self._arrays.objects.settle(place.folder)
+        mark = _mark(place)
+        # Before they are counted: of those who begin at once, through whichever replicas, no
+        # more are let in than may be, at worst fewer.
+        await self._arrays.objects.put(f"{mark.folder}/{_ABOUT}", [orjson.dumps(about)])
+        with self._writer.removed_on_failure(mark):
+            self._writer.limits.check_uploads(await self._begun_count(tenant))
+            await self._arrays.objects.put(f"{place.folder}/{_ABOUT}", [orjson.dumps(about)])
+            await self._arrays.objects.settle(place.folder)
         return self._upload(place, lattice, about, chunk_count=0)
 
     async def get(
@@ -134,7 +146,9 @@ class Uploads:
                 raise UploadOffset("another call goes on with the upload") from None
             if len(digests) < layout.chunking.count:
                 return None
-            with self._writer.removed_on_failure(upload.place):
+            mark = _mark(upload.place)
+            removed_on_failure = self._writer.removed_on_failure
+            with removed_on_failure(upload.place), removed_on_failure(mark):
                 digest.check()
             ordered = [digests[ordinal] for ordinal in range(layout.chunking.count)]
             root = await self._arrays.seal(upload.place, layout, ordered)
@@ -147,7 +161,15 @@ class Uploads:
         written = FieldWritten(
             lattice_id=lattice.lattice.lattice_id, name=upload.name, content=content
         )
-        return await self._writer.commit(tenant, written, None)
+        state = await self._writer.commit(tenant, written, None)
+        await self._arrays.remove(mark)
+        return state
+
+    async def _begun_count(self, tenant: TenantId) -> int:
+        """How many uploads of a tenant may be gone on with."""
+        folders = self._arrays.objects.folders(f"{tenant}/{_BEGUN}")
+        marks = [ArrayPlace(tenant, _BEGUN, array_id) async for array_id in folders]
+        return sum(not self._has_expired(mark) for mark in marks)
 
     async def _earlier(self, upload: Upload, digest: ContentDigest) -> dict[int, bytes]:
         """The digests of the chunks that are there, which are read for that."""
@@ -193,6 +215,11 @@ class Uploads:
     def _has_expired(self, place: ArrayPlace) -> bool:
         # One from the future is not of ours, whatever its clock.
         return not place.began_s - self._upload_s < time.time() < place.began_s + self._upload_s
+
+
+def _mark(place: ArrayPlace) -> ArrayPlace:
+    """Where it stands that an upload was begun, as long as it may be gone on with."""
+    return replace(place, lattice_id=_BEGUN)
 
 
 def _contiguous(layout: ArrayLayout, kept: set[str]) -> int:

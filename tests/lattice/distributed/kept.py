@@ -40,7 +40,7 @@ class Kept:
         """`scheduler` is the address of one; without it the workers are those of this machine."""
         self.folder = folder
         states = FieldStates(MemoryJournal(), cache_bytes=1 << 20, confirm_timeout_s=1)
-        limits = FieldLimits(field_bytes_max=1 << 40, fields_max=9)
+        limits = FieldLimits(field_bytes_max=1 << 40, fields_max=9, uploads_max=9)
         arrays = ArrayStore(open_store(str(folder)))
         self.writer = FieldWriter(states, arrays, limits, SendBudget(1 << 28), upload_s=3600)
         self.reader = FieldReader(arrays)
