@@ -4,7 +4,9 @@ Every service of the contract is served the same way: a method of a plain class 
 gets the request, or the requests, and the `Call`, and returns or yields what it answers.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +41,29 @@ class Call:
     """Has a function called when nobody does any more."""
 
 
+class RunningCalls:
+    """How many calls are being served. Of one whose caller has its whole answer it is not."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Counts a call inside the block."""
+        with self._lock:
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+
+
 Admit = Callable[[str, grpc.ServicerContext], Call]
 """Lets a call in that needs a scope, or raises Refused."""
 
@@ -51,11 +76,11 @@ class TooLarge:
 
 
 def handler_of(
-    service: ServiceDescriptor, servicer: object, admit: Admit
+    service: ServiceDescriptor, servicer: object, admit: Admit, running: RunningCalls
 ) -> grpc.GenericRpcHandler:
     """Serves those rpcs of a service that the servicer has a method for."""
     handlers = {
-        method.name: _method_handler(method, getattr(servicer, method.name), admit)
+        method.name: _method_handler(method, getattr(servicer, method.name), admit, running)
         for method in service.methods
         if hasattr(servicer, method.name)
     }
@@ -82,7 +107,10 @@ def parsed(kind: type[Message], content: bytes, bytes_max: int) -> Message:
 
 
 def _method_handler(
-    method: MethodDescriptor, serve: Callable[[Any, Call], Any], admit: Admit
+    method: MethodDescriptor,
+    serve: Callable[[Any, Call], Any],
+    admit: Admit,
+    running: RunningCalls,
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     options: Any = method.GetOptions()
     scope = options.Extensions[options_pb2.scope]
@@ -95,20 +123,22 @@ def _method_handler(
         return parsed(kind, content, bytes_max)
 
     def unary(content: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
-        try:
-            call = admit(scope, context)
-            return serve(request_of(content), call)
-        except Refused as refused:
-            refused.end(context)
+        with running.counted():
+            try:
+                call = admit(scope, context)
+                return serve(request_of(content), call)
+            except Refused as refused:
+                refused.end(context)
 
     def stream(content: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ANN401
-        try:
-            call = admit(scope, context)
-            # So that whoever waits for the call to be taken is answered before there is a part.
-            context.send_initial_metadata(())
-            yield from serve(request_of(content), call)
-        except Refused as refused:
-            refused.end(context)
+        with running.counted():
+            try:
+                call = admit(scope, context)
+                # So that whoever waits for the call to be taken is answered before there is a part.
+                context.send_initial_metadata(())
+                yield from serve(request_of(content), call)
+            except Refused as refused:
+                refused.end(context)
 
     return _HANDLERS[method.client_streaming, method.server_streaming](
         stream if method.server_streaming else unary,

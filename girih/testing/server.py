@@ -10,7 +10,7 @@ import grpc
 
 from girih.client import AsyncClient, Client
 from girih.events.v1 import events_pb2, groups_pb2, snapshots_pb2
-from girih.testing.calls import handler_of
+from girih.testing.calls import RunningCalls, handler_of
 from girih.testing.identities import ACTOR, TENANT, Identities
 from girih.testing.log import Clock, Log
 from girih.testing.servicers.events import EventStoreServicer
@@ -19,6 +19,8 @@ from girih.testing.servicers.snapshots import SnapshotServicer
 
 _CALLS_MAX: Final = 500
 """At once: each has a thread while it lasts."""
+_CLOSING_S: Final = 5.0
+"""So long clients without a call have for closing their connections before they are cut off."""
 _MESSAGE_BYTES_MAX: Final = 9 * 2**20
 _METADATA_BYTES_MAX: Final = 64 * 2**10
 
@@ -39,6 +41,7 @@ class MemoryServer:
         self._lock = Lock()
         self._logs: dict[str, Log] = {}
         self._identities = Identities()
+        self._running = RunningCalls()
         self._snapshots = SnapshotServicer(self._log_of)
         self._groups = GroupServicer(self._log_of)
         self._grpc: grpc.Server | None = None
@@ -69,7 +72,12 @@ class MemoryServer:
         )
         server.add_generic_rpc_handlers(
             [
-                handler_of(file.DESCRIPTOR.services_by_name[name], servicer, self._identities.admit)
+                handler_of(
+                    file.DESCRIPTOR.services_by_name[name],
+                    servicer,
+                    self._identities.admit,
+                    self._running,
+                )
                 for file, name, servicer in servicers
             ]
         )
@@ -82,7 +90,9 @@ class MemoryServer:
         if self._grpc is not None:
             # gRPC ends the requests of a call first, as a client does that leaves.
             self._identities.cut_off()
-            self._grpc.stop(grace=None).wait()
+            # Where calls go on their connections are cut off, of which gRPC writes a line at the
+            # client's end. Clients without any close theirs when they are asked to.
+            self._grpc.stop(grace=None if self._running.count else _CLOSING_S).wait()
             self._threads.shutdown(wait=False)
             self._grpc = None
 

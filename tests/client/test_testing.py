@@ -2,6 +2,9 @@
 `tests/contract`, with those of the service."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -21,6 +24,7 @@ from girih.client import (
     Unauthenticated,
 )
 from girih.testing import MemoryServer
+from tests.processes import ROOT
 
 
 def happened(stream: str = "s") -> NewEvent:
@@ -183,6 +187,35 @@ def test_a_server_leaves_no_thread_behind() -> None:
     for thread in set(threading.enumerate()) - before:
         thread.join(30)
     assert set(threading.enumerate()) <= before
+
+
+_STOPPED_BEFORE_ITS_CLIENT = """
+from girih.client import NewEvent
+from girih.testing import MemoryServer
+
+server = MemoryServer()
+server.start()
+with server.client() as girih:
+    for _ in range(2):
+        girih.append([NewEvent.with_data("s", "happened", {})])
+        assert list(girih.read("s"))
+        server.stop()
+        server.start()
+server.stop()
+"""
+
+
+def test_a_server_that_ends_before_its_idle_client_has_nothing_written_about_it() -> None:
+    # gRPC writes from below Python, to the descriptor.
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _STOPPED_BEFORE_ITS_CLIENT],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_many_follow_at_once(server: MemoryServer, girih: AsyncClient) -> None:
