@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from services.lattice.domain import LatticeSpec, Method
 from services.lattice.errors import WorkTooLarge
+from services.lattice.geometry import Geometry
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.sites import Selection, selection
@@ -22,6 +24,7 @@ from services.lattice.structure.percolation import percolate, sweep_query
 from services.lattice.structure.spectrum import count_trees, find_spectrum
 from services.lattice.structure.tree import find_tree
 from services.plumbing.errors import InvalidInput, Violations
+from tests.lattice.kernels.reference import Plain
 from tests.lattice.structure.plain import PlainGraph
 from tests.lattice.worlds import blocked_spec, geometry, held, random_spec, spec
 
@@ -517,6 +520,42 @@ async def test_open_sites_lead_across_as_often_as_published(
         )
         assert abs(sweep.probabilities[place] - exact) < 4 * sweep.errors[place]
     assert sweep.probabilities[3:] == [0.0, 1.0]
+
+
+@AXES
+async def test_sites_are_opened_whichever_are_blocked_until_they_lead_across(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count, sites_max=60)
+        axis, runs = seed % axis_count, 5
+        query = sweep_query(requested, runs, seed, axis, [0.5])
+
+        sweep = await percolate(operations, held(requested), query)
+
+        thresholds = plain_thresholds(requested.geometry, axis, runs, seed)
+        shares = np.array(thresholds) / requested.geometry.sites
+        assert sweep.threshold_mean == pytest.approx(shares.mean(), abs=1e-12)
+        assert sweep.threshold_error == pytest.approx(shares.std(ddof=1) / np.sqrt(runs), abs=1e-12)
+
+
+def plain_thresholds(free: Geometry, axis: int, runs: int, seed: int) -> list[int]:
+    """How many sites are open, in the same orders, when searches among them first lead across."""
+    lattice = Plain.of(LatticeSpec(geometry=replace(free, no_cutting=False)))
+    sites, rng = lattice.free_sites(), np.random.default_rng(seed)
+    thresholds = []
+    for _ in range(runs):
+        opened: set[tuple[int, ...]] = set()
+        for number in rng.permutation(len(sites)):
+            opened.add(sites[number])
+            reached = [site for site in opened if site[axis] == 0]
+            for site in reached:
+                near = opened.intersection(lattice.neighbours(site))
+                reached += sorted(near.difference(reached))
+            if any(site[axis] == free.shape[axis] - 1 for site in reached):
+                break
+        thresholds.append(len(opened))
+    return thresholds
 
 
 async def test_the_same_seed_opens_the_same_sites(operations: OperationContext) -> None:

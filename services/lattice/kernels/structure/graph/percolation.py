@@ -24,7 +24,8 @@ def spanning_thresholds(
     ways, thresholds = Ways.on(grid), np.empty(runs, np.int64)
     rng = np.random.default_rng(seed)
     faces = np.zeros(grid.shape, np.uint8)
-    first, last = np.moveaxis(faces, axis, 0)[0], np.moveaxis(faces, axis, 0)[-1]
+    along = np.moveaxis(faces, axis, 0)
+    first, last = along[:1], along[-1:]
     first |= 1
     last |= 2
     for run in range(runs):
