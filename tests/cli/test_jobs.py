@@ -50,6 +50,28 @@ def test_a_job_is_cancelled_and_gone_on_with(ada: Person) -> None:
     assert "must be above 0" in refused.err
 
 
+def test_blocked_sites_are_transformed_and_components_labelled_by_workers(
+    ada: Person, tmp_path: Path
+) -> None:
+    pytest.importorskip("distributed")
+    grid = tmp_path / "grid.txt"
+    grid.write_text("..#.\n..#.\n..#.\n")
+    lattice = ada.does("lattices", "create", "--from-map", str(grid)).out.strip()
+    turned = ("jobs", "transform-blocked", lattice, '{"reflect": {"axes": [1]}}')
+
+    blocked = ada.does(*turned, "--expected-revision", "0", "--watch")
+    labelled = ada.does("jobs", "label", lattice, "components", "--watch")
+
+    assert re.search(r"state\s+succeeded", blocked.out)
+    assert "blocked sites, digest" in blocked.out
+    assert re.search(r"model\s+component labels", labelled.out)
+    assert re.search(r"state\s+succeeded", labelled.out)
+    file = tmp_path / "components.npy"
+    ada.does("lattices", "get", lattice, "components", "--output-file", str(file))
+    assert np.load(file).tolist() == [[0, -1, 1, 1]] * 3
+    assert "LATTICE_CHANGED" in ada.girih(*turned, "--expected-revision", "0").err
+
+
 def test_what_a_job_has_computed_so_far_is_drawn(ada: Person, tmp_path: Path) -> None:
     lattice = ada.does("lattices", "create", "--shape", "16x16", "--periodic").out.strip()
     model = ("ising", "--set", "temperature=2.0", "--steps", "100000000000")

@@ -159,6 +159,23 @@ def transform_blocked(
     _begin(lattice_id, ":startTransform", body, url, output_format, watched=watched)
 
 
+@app.verb(examples="girih jobs label 3f2a9c1e components --watch")
+def label(
+    lattice_id: LatticeId,
+    name: Annotated[
+        str, typer.Argument(metavar="FIELD", help="The field that they are written into.")
+    ],
+    request_id: RequestId = None,
+    watched: Watched = False,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Number the connected components of a lattice with more sites than a call takes: workers write
+    the number of each site's component into a field."""
+    body: dict[str, Json] = {"resultField": name, **_request(request_id)}
+    _begin(lattice_id, ":startComponentLabels", body, url, output_format, watched=watched)
+
+
 @app.verb(examples="girih jobs watch 5d0c11aa")
 def watch(
     job_id: JobId, url: options.Url = None, output_format: options.Output = Format.table
