@@ -1,5 +1,7 @@
 """Every page of the console, for those who may do everything, who may look, and strangers."""
 
+import json
+
 import pytest
 
 from tests.browser.console import Console, addresses, patterns
@@ -108,3 +110,15 @@ def test_what_is_answered_slowly_is_shown_though_it_is_asked_for_more_often(
 
 def test_the_pages_are_those_that_are_walked() -> None:
     assert len(patterns()) >= 20
+
+
+def test_durations_are_said_as_people_say_them(console: Console, owner: Person) -> None:
+    console.enter(owner)
+    durations_ms = [0.5, 1330, 60_000, 79_740, 3_599_999, 90_061_000, 30 * 86_400_000]
+
+    words = console.page.run(
+        "import('/console/parts/words.js')"
+        f".then(({{duration}}) => {json.dumps(durations_ms)}.map(duration))"
+    )
+
+    assert words == ["0.5 ms", "1.33 s", "1 min", "1 min 20 s", "1 h", "1 d 1 h", "30 d"]

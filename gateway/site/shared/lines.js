@@ -6,8 +6,9 @@
  */
 
 /**
+ * Those that came together, together: to wait for each of thousands a second takes longer than to read it.
  * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
- * @returns {AsyncGenerator<string>}
+ * @returns {AsyncGenerator<string[]>}
  */
 async function* textLines(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
@@ -17,9 +18,9 @@ async function* textLines(body) {
     if (done) break;
     const parts = (rest + value).split("\n");
     rest = parts.pop() ?? "";
-    yield* parts;
+    yield parts;
   }
-  if (rest) yield rest;
+  if (rest) yield [rest];
 }
 
 /**
@@ -27,7 +28,9 @@ async function* textLines(body) {
  * @returns {AsyncGenerator<Entry>}
  */
 export async function* lines(body) {
-  for await (const text of textLines(body)) if (text.trim()) yield { name: "", id: "", text, isError: text.startsWith('{"error"') };
+  for await (const texts of textLines(body)) {
+    for (const text of texts) if (text.trim()) yield { name: "", id: "", text, isError: text.startsWith('{"error"') };
+  }
 }
 
 /**
@@ -36,14 +39,16 @@ export async function* lines(body) {
  */
 export async function* events(body) {
   let [id, type, data] = ["", "", ""];
-  for await (const line of textLines(body)) {
-    const [, field, value] = /^(\w*): ?(.*)$/.exec(line) ?? [];
-    if (field === "id") id = value;
-    else if (field === "event") type = value;
-    else if (field === "data") data += (data ? "\n" : "") + value;
-    else if (!line && (data || type)) {
-      yield { name: type || id.replace(/-.*/, ""), id, text: data, isError: type === "error" };
-      [type, data] = ["", ""];
+  for await (const texts of textLines(body)) {
+    for (const line of texts) {
+      const [, field, value] = /^(\w*): ?(.*)$/.exec(line) ?? [];
+      if (field === "id") id = value;
+      else if (field === "event") type = value;
+      else if (field === "data") data += (data ? "\n" : "") + value;
+      else if (!line && (data || type)) {
+        yield { name: type || id.replace(/-.*/, ""), id, text: data, isError: type === "error" };
+        [type, data] = ["", ""];
+      }
     }
   }
 }

@@ -4,7 +4,7 @@
 import { connection } from "../calls/connection.js";
 import { Empty, Failure } from "../parts/basics.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../parts/html.js";
-import { to } from "../parts/router.js";
+import { go, to } from "../parts/router.js";
 import { count, counted, shortTime, utcTime } from "../parts/words.js";
 import { EventWindow } from "./window.js";
 
@@ -111,14 +111,16 @@ function Rows({ events, rows, isPinned, setPinned, jump, here, place }) {
     if (!node) return;
     const first = Math.max(0, Math.floor(node.scrollTop / height) - SPARE_ROWS);
     const many = Math.ceil(node.clientHeight / height) + 2 * SPARE_ROWS;
-    setView((last) => (last.first === first && last.count === many ? last : { first, count: many }));
+    // Where the newest is in sight it is known which rows are: to look there would be to draw all of them twice.
+    setView((last) => (last.count === many && (pinned.current || last.first === first) ? last : { first, count: many }));
     if (node.scrollTop < 20 * height) events.older();
     if (node.scrollHeight - node.scrollTop - node.clientHeight < 20 * height) events.newer();
   };
   const scrolled = () => {
     const node = scroller.current;
     if (!node) return;
-    setPinned(node.scrollHeight - node.scrollTop - node.clientHeight < 2 * height);
+    pinned.current = node.scrollHeight - node.scrollTop - node.clientHeight < 2 * height;
+    setPinned(pinned.current);
     look();
   };
   useLayoutEffect(() => {
@@ -169,13 +171,53 @@ function Rows({ events, rows, isPinned, setPinned, jump, here, place }) {
     else return;
     event.preventDefault();
   };
-  const inSight = rows.slice(view.first, view.first + view.count);
+  const first = isPinned ? Math.max(0, rows.length - view.count + SPARE_ROWS) : view.first;
+  const inSight = rows.slice(first, first + view.count);
+  const slotOf = useSlots(events.top + first, view.count);
+  const held = useHeld();
+  const opened = (/** @type {MouseEvent} */ event) => {
+    if (!held.isOther()) return;
+    event.preventDefault();
+    go(to(here, { ...place, event: held.position() }));
+  };
   const stop = inSight.some((row) => row.position === focused) ? focused : inSight.at(-1)?.position;
-  return html`<div class=${isNarrow ? "window narrow" : "window"} ref=${scroller} onScroll=${scrolled} onKeyDown=${pressed}>
+  return html`<div class=${isNarrow ? "window narrow" : "window"} ref=${scroller} onScroll=${scrolled} onKeyDown=${pressed} onFocusIn=${held.hold} onPointerDown=${held.hold} onClick=${opened}>
     <ul class="rows" aria-label="Events, the oldest first" style=${{ height: `${rows.length * height}px` }}>
-      ${inSight.map((row, index) => html`<li key=${row.position} class="row" style=${{ transform: `translateY(${(view.first + index) * height}px)` }}>${lineOf(row, to(here, { ...place, event: row.position }), place.event === row.position, row.position === stop ? 0 : -1)}</li>`)}
+      ${inSight.map((row, index) => html`<li key=${slotOf(index)} class="row" style=${{ transform: `translateY(${(first + index) * height}px)` }}>${lineOf(row, to(here, { ...place, event: row.position }), place.event === row.position, row.position === stop ? 0 : -1)}</li>`)}
     </ul>
   </div>`;
+}
+
+/**
+ * Which element a row in sight is shown by. Those of rows that leave are taken for rows that come: to make
+ * new ones hundreds of times a second takes longer than to change texts. Where all are others, each stays
+ * in its place.
+ * @param {number} first the row that is the first in sight, counted from where the log was opened
+ * @param {number} many
+ */
+function useSlots(first, many) {
+  const last = useRef({ first, shift: first });
+  if (Math.abs(first - last.current.first) >= many) last.current.shift += first - last.current.first;
+  last.current.first = first;
+  return (/** @type {number} */ index) => (first + index - last.current.shift) % many;
+}
+
+/**
+ * The row that has the focus, or was pressed. Its element may be another row a moment later: that one
+ * has not got the focus, and is not what is opened.
+ */
+function useHeld() {
+  const held = useRef({ node: /** @type {HTMLElement | null} */ (null), position: "" });
+  const position = () => held.current.position;
+  const isOther = () => Boolean(held.current.node && held.current.node.dataset.position !== position());
+  const hold = (/** @type {any} */ event) => {
+    const node = event.target.closest("a");
+    held.current = { node, position: node?.dataset.position ?? "" };
+  };
+  useLayoutEffect(() => {
+    if (isOther() && held.current.node === document.activeElement) held.current.node?.blur();
+  });
+  return { hold, position, isOther };
 }
 
 /** @type {WeakMap<Row, { key: string, line: ReturnType<typeof html> }>} */

@@ -18,7 +18,7 @@ const PAGE_ROWS = 200;
 const ROWS_MAX = 4000;
 const CHARS_MAX = 64_000_000;
 const BEHIND_MAX = 5000n;
-const FRAME_MS = 60;
+const FRAME_MS = 100;
 const GIST_CHARS = 160;
 /* JavaScript may round it. */
 const LONG_NUMBER = /[0-9]{16}/;

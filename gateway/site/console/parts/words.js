@@ -26,7 +26,15 @@ export function count(value) {
  * @param {string} one
  * @param {string} [many]
  */
-export const counted = (value, one, many = `${one}s`) => `${count(value)} ${String(value) === "1" ? one : many}`;
+export const counted = (value, one, many = `${one}s`) => `${count(value)} ${nounOf(value, one, many)}`;
+
+/**
+ * The noun alone, for where the number stands by itself.
+ * @param {string | number} value
+ * @param {string} one
+ * @param {string} [many]
+ */
+export const nounOf = (value, one, many = `${one}s`) => (String(value) === "1" ? one : many);
 
 /** @param {number} value */
 export const number = (value) => (Number.isInteger(value) ? grouped.format(value) : short.format(value));
@@ -42,11 +50,19 @@ export function bytes(byteCount) {
   return `${short.format(value)} ${UNITS[unit]}`;
 }
 
-/** @param {number} ms */
+/**
+ * As people say it: "1.33 ms", "12.5 s", "1 min 20 s", "2 d 3 h".
+ * @param {number} ms
+ */
 export function duration(ms) {
   if (ms < 1000) return `${short.format(ms)} ms`;
-  const span = SPANS.find(([length]) => ms / 1000 >= length) ?? SPANS[3];
-  return `${short.format(ms / 1000 / span[0])} ${span[1]}`;
+  if (ms < 60_000) return `${short.format(ms / 1000)} s`;
+  const seconds = Math.round(ms / 1000);
+  const at = SPANS.findIndex(([length]) => seconds >= length);
+  const [[length, unit], [lesserLength, lesserUnit]] = SPANS.slice(at);
+  const whole = Math.floor(seconds / length);
+  const rest = Math.floor((seconds % length) / lesserLength);
+  return `${count(whole)} ${unit}${rest ? ` ${rest} ${lesserUnit}` : ""}`;
 }
 
 /** @param {string} nanoseconds */

@@ -10,7 +10,7 @@ import { html, useCallback, useRef } from "../parts/html.js";
 import { useEvery, useLoad } from "../parts/load.js";
 import { to } from "../parts/router.js";
 import { useStore } from "../parts/store.js";
-import { count } from "../parts/words.js";
+import { count, nounOf } from "../parts/words.js";
 
 /** @import { Identity } from "../calls/types.js" */
 
@@ -35,9 +35,9 @@ function Parts() {
 
 /** @param {{ usage: any }} props */
 const Counts = ({ usage }) => html`<div class="tiles">
-  <a class="tile" href="#/events"><b>${count(usage.eventCount)}</b> events in the log</a>
-  <a class="tile" href="#/lattices"><b>${count(usage.latticeCount)}</b> lattices</a>
-  <a class="tile" href="#/usage"><b>${count(usage.callCount)}</b> calls this month</a>
+  <a class="tile" href="#/events"><b>${count(usage.eventCount)}</b> ${nounOf(usage.eventCount, "event")} in the log</a>
+  <a class="tile" href="#/lattices"><b>${count(usage.latticeCount)}</b> ${nounOf(usage.latticeCount, "lattice")}</a>
+  <a class="tile" href="#/usage"><b>${count(usage.callCount)}</b> ${nounOf(usage.callCount, "call")} this month</a>
 </div>`;
 
 /** How fast the log grows, as seen from here. */

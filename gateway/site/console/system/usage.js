@@ -5,7 +5,7 @@ import { Copy, Facts, Failure, Head, Loading } from "../parts/basics.js";
 import { Form, Input } from "../parts/forms.js";
 import { html } from "../parts/html.js";
 import { useLoad } from "../parts/load.js";
-import { count, enumWord } from "../parts/words.js";
+import { count, enumWord, nounOf } from "../parts/words.js";
 import { session } from "../../shared/session.js";
 
 /** @import { Identity } from "../calls/types.js" */
@@ -16,9 +16,9 @@ export function Page({ who }) {
   return html`<${Head} title="Usage" lead=${data && html`The plan <b>${data.plan.name}</b>, and what is used of it in ${data.month} (UTC).`} />
     <${Failure} error=${error} again=${reload} />
     ${data ? html`<div class="tiles">
-      <${Used} what="calls this month" used=${data.callCount} most=${data.plan.monthlyCallCountMax} />
-      <${Used} what="lattices" used=${data.latticeCount} most=${data.plan.latticeCountMax} />
-      <${Used} what="events" used=${data.eventCount} most="0" />
+      <${Used} what=${`${nounOf(data.callCount, "call")} this month`} used=${data.callCount} most=${data.plan.monthlyCallCountMax} />
+      <${Used} what=${nounOf(data.latticeCount, "lattice")} used=${data.latticeCount} most=${data.plan.latticeCountMax} />
+      <${Used} what=${nounOf(data.eventCount, "event")} used=${data.eventCount} most="0" />
     </div>
     <h2>The plan</h2>
     <${Facts} of=${[
