@@ -32,6 +32,7 @@ class Plain:
         ]
         self._neighbours = dict[Site, dict[Site, float]]()
         """Of sites that were asked for: who looks for the shortest asks again and again."""
+        self._allowing = dict[Site, NDArray[np.bool_]]()
 
     def sites(self) -> Iterator[Site]:
         return itertools.product(*map(range, self.shape))
@@ -49,10 +50,28 @@ class Plain:
         return tuple(moved)
 
     def allows(self, site: Site, step: Site) -> bool:
-        if not self.no_cutting:
-            return self.is_free(self.moved(site, step))
-        box = itertools.product(*({0, by} for by in step))
-        return all(self.is_free(self.moved(site, part)) for part in box)
+        return bool(self._allowed(step)[site])
+
+    def _allowed(self, step: Site) -> NDArray[np.bool_]:
+        """Whether a step is allowed, of each site, as an array of the lattice's shape: it leads to
+        a free one, and without cutting corners so does all of it that moves on fewer axes."""
+        if step not in self._allowing:
+            allowed = self._leads_to_free(step)
+            for axis, by in enumerate(step):
+                if by and self.no_cutting:
+                    allowed &= self._allowed((*step[:axis], 0, *step[axis + 1 :]))
+            self._allowing[step] = allowed
+        return self._allowing[step]
+
+    def _leads_to_free(self, step: Site) -> NDArray[np.bool_]:
+        free = ~self.blocked
+        for axis, by in enumerate(step):
+            if by:
+                free = np.roll(free, -by, axis)
+            if by and not self.periodic[axis]:
+                # From one edge a step leads beyond it.
+                free[(slice(None),) * axis + (-1 if by > 0 else 0,)] = False
+        return free
 
     def neighbours(self, site: Site) -> dict[Site, float]:
         """Each neighbour and the cheapest step to it; a site is not its own neighbour."""
@@ -63,8 +82,8 @@ class Plain:
     def _reached_from(self, site: Site) -> dict[Site, float]:
         result: dict[Site, float] = {}
         for step in self.directions:
-            near = self.moved(site, step)
-            if near is not None and near != site and self.allows(site, step):
+            near = self.moved(site, step) if self.allows(site, step) else None
+            if near is not None and near != site:
                 result[near] = min(result.get(near, math.inf), math.sqrt(sum(map(abs, step))))
         return result
 

@@ -31,7 +31,7 @@ def check(lattice: Plain, search: Search, start: Site, distances: dict[Site, flo
         path = search.find(start, goal, GO)
         assert path.found == (goal in distances)
         if path.found:
-            assert path.length == pytest.approx(distances[goal], rel=1e-9, abs=0)
+            assert math.isclose(path.length, distances[goal], rel_tol=1e-9)
             check_steps(lattice, path, start, goal)
 
 
@@ -45,7 +45,7 @@ def check_steps(lattice: Plain, path: Path, start: Site, goal: Site) -> None:
             assert moved is not None
             at, steps, length = moved, steps + 1, length + math.hypot(*step)
     assert (at, steps) == (goal, path.steps)
-    assert length == pytest.approx(path.length, rel=1e-9)
+    assert math.isclose(length, path.length, rel_tol=1e-9)
 
 
 @pytest.mark.parametrize("axis_count", [1, 2, 3, 4, 5])

@@ -59,7 +59,7 @@ def test_costs_to_all_sites_agree_with_the_plainest_search(
         answer = measure_costs(grid_of(lattice), site_costs, sources, GO).at(ALL)
 
         for site, length in zip(lattice.sites(), answer, strict=True):
-            assert length == pytest.approx(expected.get(site, -1), rel=1e-11, abs=1e-9)
+            assert math.isclose(length, expected.get(site, -1), rel_tol=1e-11, abs_tol=1e-9)
 
 
 @pytest.mark.parametrize("mean", [False, True])
@@ -81,8 +81,8 @@ def test_a_cheapest_path_costs_what_its_sites_do_and_as_little_as_any(
         assert path.found == (least is not None)
         if least is not None:
             paid = walked(lattice, costs, start, goal, path.run_steps, path.run_counts, mean)
-            assert path.length == pytest.approx(least, rel=1e-11, abs=1e-9)
-            assert paid == pytest.approx(least, rel=1e-11, abs=1e-9)
+            assert math.isclose(path.length, least, rel_tol=1e-11, abs_tol=1e-9)
+            assert math.isclose(paid, least, rel_tol=1e-11, abs_tol=1e-9)
 
 
 def walked(
