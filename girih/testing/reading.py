@@ -42,8 +42,8 @@ def follow(log: Log, request: pb.ReadRequest, call: Call) -> Iterator[pb.ReadRes
     """The same, and then what comes."""
     with log.changed:
         reading = _Reading(log, request)
-        reading.check_end()
         reading.check_incarnation()
+        reading.check_end()
     call.on_end(lambda: _wake(log))
     signals = _Signals(reading, request)
     while reading.left:

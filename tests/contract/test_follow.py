@@ -121,6 +121,27 @@ async def test_nobody_waits_for_what_a_restored_log_will_never_hold_again(
     assert from_rpc_error(error).reason == "BEYOND_END"
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.ReadRequest(from_position=4),
+        pb.ReadRequest(stream="a", from_position=4),
+        pb.ReadRequest(stream="a", from_revision=2),
+    ],
+)
+async def test_who_has_read_a_log_that_was_replaced_is_told_so_also_behind_its_end(
+    events: "EventStoreServiceAsyncStub", request_: pb.ReadRequest
+) -> None:
+    await events.Append(append_of("a", "b"))
+    request = pb.ReadRequest(incarnation="another")
+    request.MergeFrom(request_)
+
+    async with following(events, request) as follower:
+        error = from_rpc_error(await refused(follower))
+
+    assert (error.reason, error.metadata["shared_position"]) == ("LOG_REPLACED", "0")
+
+
 async def test_whoever_comes_while_others_append_misses_nothing_and_sees_nothing_twice(
     events: "EventStoreServiceAsyncStub",
 ) -> None:

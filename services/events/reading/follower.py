@@ -122,19 +122,24 @@ class Followers:
             self._instruments.followed(-1)
 
     async def _start(self, tail: Tail, options: ReadOptions) -> FollowCursor:
-        """Where to begin. Raises `BeyondEnd` when that is more than one behind the end."""
+        """Where to begin. Raises `LogReplaced`, and `BeyondEnd` when that is more than one behind
+        the end."""
         position = options.from_position or Position(1)
-        if position > tail.window.end:
-            check_end(position, (await self._store.end(tail.tenant)).head)
         left = options.limit or POSITION_MAX
         start = await self._reader.start(tail.tenant, options)
-        await self._reader.check_holds(
+        check_holds = partial(
+            self._reader.check_holds,
             tail.tenant,
             options,
             position if options.stream is None else start,
             options.incarnation,
-            tail.window.incarnation,
         )
+        if position > tail.window.end:
+            end = await self._store.end(tail.tenant)
+            # First: whoever has read a log that was replaced is told up to where it is the same.
+            await check_holds(end.incarnation)
+            check_end(position, end.head)
+        await check_holds(tail.window.incarnation)
         if options.stream is None:
             return FollowCursor(position, left, filter=options.filter)
         if options.from_revision:
