@@ -196,3 +196,10 @@ def test_a_token_that_expires_is_renewed_and_logging_out_leaves_nothing(console:
     console.page.run("location.reload()")
     console.page.wait_for("!!document.querySelector('.login form')")
     assert console.page.run("sessionStorage.length") == 0
+
+
+def test_a_chart_says_its_last_values_where_nobody_points(console: Console) -> None:
+    console.show("#/health")
+
+    legend = "document.querySelector('.u-legend')?.textContent"
+    console.page.wait_for(f"/Time\\d.*gateway, ms\\d/.test({legend})")

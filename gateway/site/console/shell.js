@@ -89,18 +89,18 @@ function Menu({ who, isOpen, path }) {
 /** The page that the address asks for. @param {{ who: Identity }} props */
 function Current({ who }) {
   const { path, query } = useRoute();
-  const found = pageOf(path);
-  const name = found?.page.pattern.join("/");
-  const { data, error, reload } = useLoad(async () => ({ name, module: await found?.page.load() }), [name]);
+  const match = pageOf(path);
+  const name = match?.page.pattern.join("/");
+  const { data, error, reload } = useLoad(async () => ({ name, module: await match?.page.load() }), [name]);
   useEffect(() => {
-    document.title = `${found?.page.title ?? "Nothing here"}${path.length > 1 ? `: ${path.slice(1).join(" ")}` : ""} · girih`;
+    document.title = `${match?.page.title ?? "Nothing here"}${path.length > 1 ? `: ${path.slice(1).join(" ")}` : ""} · girih`;
   }, [path.join("/")]);
   useEffect(() => document.getElementById("content")?.scrollTo(0, 0), [path.join("/")]);
-  if (!found) return html`<${Head} title="Nothing here" /><${Empty} title="There is no such page"><p><a href="#/">To the overview</a></p><//>`;
-  if (found.page.scope && !who.scopes.includes(found.page.scope)) {
-    return html`<${Head} title=${found.page.title} /><${Empty} title="You may not see this page"><p>It needs the scope <code>${found.page.scope}</code>, which your role in ${who.tenant.name} does not bring. Ask an admin of the tenant.</p><//>`;
+  if (!match) return html`<${Head} title="Nothing here" /><${Empty} title="There is no such page"><p><a href="#/">To the overview</a></p><//>`;
+  if (match.page.scope && !who.scopes.includes(match.page.scope)) {
+    return html`<${Head} title=${match.page.title} /><${Empty} title="You may not see this page"><p>It needs the scope <code>${match.page.scope}</code>, which your role in ${who.tenant.name} does not bring. Ask an admin of the tenant.</p><//>`;
   }
   if (error) return html`<${Failure} error=${error} again=${reload} />`;
   if (!data?.module || data.name !== name) return html`<${Loading} />`;
-  return html`<${data.module.Page} key=${path.join("/")} ...${found.taken} query=${query} who=${who} />`;
+  return html`<${data.module.Page} key=${path.join("/")} ...${match.taken} query=${query} who=${who} />`;
 }

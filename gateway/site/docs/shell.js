@@ -52,8 +52,8 @@ export function setUpMenu() {
 function filter() {
   const words = byId("search", HTMLInputElement).value.toLowerCase().split(/\s+/).filter(Boolean);
   const links = all("#links a");
-  const found = links.filter(({ dataset }) => words.every((word) => dataset.name?.includes(word)));
-  const shown = found.length ? found : links.filter(({ dataset }) => words.every((word) => dataset.words?.includes(word)));
+  const named = links.filter(({ dataset }) => words.every((word) => dataset.name?.includes(word)));
+  const shown = named.length ? named : links.filter(({ dataset }) => words.every((word) => dataset.words?.includes(word)));
   for (const link of links) link.hidden = !shown.includes(link);
   for (const group of all("#links section")) group.hidden = !group.querySelector("a:not([hidden])");
   byId("no-match").hidden = shownLinks().length > 0;

@@ -1,12 +1,12 @@
 // Routes as calls of `girih.client`, by the operation's id.
 
-/** @typedef {{ values: Record<string, any>, lines: Record<string, any>[] }} Told What parameters and the body say by name, and each line of the body. */
+/** @typedef {{ values: Record<string, any>, lines: Record<string, any>[] }} Arguments What parameters and the body say by name, and each line of the body. */
 
 const READ = { stream: "stream", fromPosition: "from_position", fromRevision: "from_revision", limit: "limit", incarnation: "incarnation" };
 
 /**
  * What follows `with Client(...) as girih:`, and null where the client does not have it.
- * @type {Record<string, (told: Told) => string[] | null>}
+ * @type {Record<string, (given: Arguments) => string[] | null>}
  */
 const CALLS = {
   EventStoreService_Append: ({ values }) => append("girih.append", values),
@@ -36,11 +36,11 @@ const CALLS = {
 /**
  * The program, or null where the client has no such call.
  * @param {string} operationId
- * @param {Told} told
+ * @param {Arguments} given
  */
-export function clientProgram(operationId, told) {
-  if (operationId === "EventStoreService_AppendStream") return appendStream(told);
-  const calls = CALLS[operationId]?.(told);
+export function clientProgram(operationId, given) {
+  if (operationId === "EventStoreService_AppendStream") return appendStream(given);
+  const calls = CALLS[operationId]?.(given);
   if (!calls) return null;
   const names = ["Client", "NewEvent", "NoMatch", "Precondition", "Query"].filter((name) => name === "Client" || calls.some((line) => line.includes(`${name}.`) || line.includes(`${name}(`)));
   return [
@@ -51,7 +51,7 @@ export function clientProgram(operationId, told) {
   ].join("\n");
 }
 
-/** @param {Told} told */
+/** @param {Arguments} given */
 function appendStream({ lines }) {
   const calls = lines.map((values) => append("appends.begin", values, "outcomes.append(await ", ")"));
   if (!calls.length || calls.includes(null)) return null;

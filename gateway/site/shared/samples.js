@@ -27,11 +27,11 @@ function curl({ method, url, headers, body, isPublic, isStream }) {
  * @param {Call} call
  */
 function python(call) {
-  return clientProgram(call.operationId, told(call)) ?? pythonOverHttp(call);
+  return clientProgram(call.operationId, argumentsOf(call)) ?? pythonOverHttp(call);
 }
 
 /** @param {Call} call */
-function told({ values, body }) {
+function argumentsOf({ values, body }) {
   // A number that JavaScript would round is left to the program that sends the text as it is.
   if (/[:,[]\s*-?\d{16}/.test(body ?? "")) return { values: {}, lines: [] };
   const whole = parsed(body ?? "");

@@ -20,30 +20,30 @@ const HEARTBEAT = "5s";
  * @param {string} path
  * @param {Query} query what is wanted, without a place to begin
  * @param {string} after the position behind which to begin
- * @param {{ read: (events: Read[], place: string) => void, state: (state: FollowState, error: unknown) => void, replaced: () => void }} told
+ * @param {{ read: (events: Read[], place: string) => void, state: (state: FollowState, error: unknown) => void, replaced: () => void }} handlers
  *   `place` is up to where all was read; `replaced`: the log is another one than was read
  * @param {AbortSignal} signal
  */
-export async function follow(path, query, after, told, signal) {
+export async function follow(path, query, after, handlers, signal) {
   let pauseMs = PAUSE_MS_MIN;
   const place = { position: after, incarnation: "" };
   while (!signal.aborted) {
     try {
-      told.state("connecting", null);
-      await readOn(path, query, place, told, signal, () => {
+      handlers.state("connecting", null);
+      await readOn(path, query, place, handlers, signal, () => {
         pauseMs = PAUSE_MS_MIN;
       });
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof CallFailed && (error.reason === "LOG_REPLACED" || error.reason === "BEYOND_END")) {
-        told.replaced();
+        handlers.replaced();
         return;
       }
       if (error instanceof CallFailed && !error.isPassing && error.reason !== "TOKEN_EXPIRED") {
-        told.state("stopped", error);
+        handlers.state("stopped", error);
         return;
       }
-      told.state("away", error);
+      handlers.state("away", error);
       await pause(pauseMs * (0.5 + Math.random()), signal);
       pauseMs = Math.min(2 * pauseMs, PAUSE_MS_MAX);
     }
@@ -55,11 +55,11 @@ export async function follow(path, query, after, told, signal) {
  * @param {string} path
  * @param {Query} query
  * @param {{ position: string, incarnation: string }} place
- * @param {Parameters<typeof follow>[3]} told
+ * @param {Parameters<typeof follow>[3]} handlers
  * @param {AbortSignal} signal
  * @param {() => void} cameThrough
  */
-async function readOn(path, query, place, told, signal, cameThrough) {
+async function readOn(path, query, place, handlers, signal, cameThrough) {
   const connection = new AbortController();
   const stop = () => connection.abort();
   signal.addEventListener("abort", stop);
@@ -79,10 +79,10 @@ async function readOn(path, query, place, told, signal, cameThrough) {
       lastAt = performance.now();
       cameThrough();
       const [position, incarnation = ""] = id.split("-", 2);
-      if (name === "heartbeat") told.state("live", null);
-      else if (name === "caughtUp") told.state("live", null);
-      else if (name === "fellBehind") told.state("behind", null);
-      else if (name !== "checkpoint") told.read([{ event: JSON.parse(text), text }], position);
+      if (name === "heartbeat") handlers.state("live", null);
+      else if (name === "caughtUp") handlers.state("live", null);
+      else if (name === "fellBehind") handlers.state("behind", null);
+      else if (name !== "checkpoint") handlers.read([{ event: JSON.parse(text), text }], position);
       if (position) Object.assign(place, { position, incarnation });
     }
   } catch (error) {

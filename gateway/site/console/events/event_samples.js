@@ -23,8 +23,8 @@ export const asPython = (text) => LANGUAGES.Python(callOf(text));
  */
 function callOf(text) {
   const { id: _id, stream, type, ...rest } = /** @type {{ event: Recorded["event"] }} */ (exactly(text)).event;
-  const said = Object.entries(rest).filter(([, value]) => !isEmpty(value));
-  const body = JSON.stringify({ events: [{ stream, type, ...Object.fromEntries(said) }] }, null, 2);
+  const filled = Object.entries(rest).filter(([, value]) => !isEmpty(value));
+  const body = JSON.stringify({ events: [{ stream, type, ...Object.fromEntries(filled) }] }, null, 2);
   return { operationId: "EventStoreService_Append", method: "POST", url: "/v1/events:append", headers: { "Content-Type": "application/json" }, values: {}, body, isStream: false, isPublic: false };
 }
 

@@ -38,8 +38,6 @@ export class EventWindow {
   error = null;
   /** The log is another one than was read. */
   isReplaced = false;
-  /** How many came live, for who counts. */
-  liveCount = 0;
 
   #path;
   #query;
@@ -119,11 +117,11 @@ export class EventWindow {
   /** @param {AbortSignal} signal */
   async #openNewest(signal) {
     const head = (await headOf(signal)) || "0";
-    const found = head === "0" ? [] : await this.#read({ direction: "DIRECTION_BACKWARDS", fromPosition: head, limit: PAGE_ROWS }, signal);
+    const rows = head === "0" ? [] : await this.#read({ direction: "DIRECTION_BACKWARDS", fromPosition: head, limit: PAGE_ROWS }, signal);
     this.#empty();
-    this.#append(found.reverse());
+    this.#append(rows.reverse());
     this.#place = head;
-    this.isAtOldest = found.length < PAGE_ROWS;
+    this.isAtOldest = rows.length < PAGE_ROWS;
     this.#reachNewest();
   }
 
@@ -134,20 +132,20 @@ export class EventWindow {
   async #openAt({ kind, value = "" }, signal) {
     const from = { oldest: {}, newest: {}, position: { fromPosition: value }, revision: { fromRevision: value }, time: { fromTime: value } }[kind];
     const head = await headOf(signal);
-    const found = await this.#read({ ...from, limit: PAGE_ROWS }, signal);
+    const rows = await this.#read({ ...from, limit: PAGE_ROWS }, signal);
     this.isAtOldest = kind === "oldest" || value === "1" || value === "0";
-    this.#append(found);
-    this.#place = found.at(-1)?.position ?? head;
-    if (found.length < PAGE_ROWS) this.#reachNewest();
+    this.#append(rows);
+    this.#place = rows.at(-1)?.position ?? head;
+    if (rows.length < PAGE_ROWS) this.#reachNewest();
   }
 
   older() {
     if (this.isAtOldest || this.isLoading || !this.rows.length) return;
     this.#load(async (signal) => {
       const before = BigInt(this.rows[0].position) - 1n;
-      const found = before < 1n ? [] : await this.#read({ direction: "DIRECTION_BACKWARDS", fromPosition: String(before), limit: PAGE_ROWS }, signal);
-      this.isAtOldest = found.length < PAGE_ROWS;
-      this.#prepend(found.reverse());
+      const rows = before < 1n ? [] : await this.#read({ direction: "DIRECTION_BACKWARDS", fromPosition: String(before), limit: PAGE_ROWS }, signal);
+      this.isAtOldest = rows.length < PAGE_ROWS;
+      this.#prepend(rows.reverse());
     });
   }
 
@@ -158,11 +156,11 @@ export class EventWindow {
 
   /** @param {AbortSignal} signal */
   async #readOn(signal) {
-    const found = await this.#read({ fromPosition: String(BigInt(this.#place) + 1n), limit: PAGE_ROWS }, signal);
-    this.#append(found);
-    this.#place = found.at(-1)?.position ?? this.#place;
+    const rows = await this.#read({ fromPosition: String(BigInt(this.#place) + 1n), limit: PAGE_ROWS }, signal);
+    this.#append(rows);
+    this.#place = rows.at(-1)?.position ?? this.#place;
     this.isAtNewest = false;
-    if (found.length < PAGE_ROWS) this.#reachNewest();
+    if (rows.length < PAGE_ROWS) this.#reachNewest();
   }
 
   pause() {
@@ -199,7 +197,7 @@ export class EventWindow {
     this.#following.abort();
     this.#following = new AbortController();
     this.state = "connecting";
-    const told = {
+    const handlers = {
       read: (/** @type {Read[]} */ events, /** @type {string} */ place) => {
         this.#arrived.push(...events);
         this.#place = place || this.#place;
@@ -215,7 +213,7 @@ export class EventWindow {
         this.#change();
       },
     };
-    follow(this.#path, this.#query, this.#place, told, this.#following.signal);
+    follow(this.#path, this.#query, this.#place, handlers, this.#following.signal);
   }
 
   /** @param {(signal: AbortSignal) => Promise<void>} act */
@@ -279,7 +277,6 @@ export class EventWindow {
 
   #flush() {
     if (!this.#arrived.length) return;
-    this.liveCount += this.#arrived.length;
     this.#append(this.#arrived.map(({ event, text }) => rowOf(event, text)));
     this.#arrived = [];
   }

@@ -61,14 +61,14 @@ export function Page({ jobId }) {
 }
 
 /** @param {number | undefined} value */
-const told = (value) => (value === undefined ? "" : number(value));
+const written = (value) => (value === undefined ? "" : number(value));
 
 /** @type {import("../parts/table.js").Column<Observable>[]} */
 const OBSERVABLES = [
   { title: "Observable", cell: ({ name }) => html`<b>${name}</b>` },
-  { title: "Last", isNumber: true, cell: ({ last }) => told(last) },
-  { title: "Mean", isNumber: true, cell: ({ mean }) => told(mean) },
-  { title: "Error of the mean", isNumber: true, cell: ({ error }) => told(error) },
+  { title: "Last", isNumber: true, cell: ({ last }) => written(last) },
+  { title: "Mean", isNumber: true, cell: ({ mean }) => written(mean) },
+  { title: "Error of the mean", isNumber: true, cell: ({ error }) => written(error) },
   { title: "Records", isNumber: true, cell: ({ records }) => count(records) },
 ];
 
@@ -93,16 +93,16 @@ function useWatched(path) {
 /**
  * @param {string} path
  * @param {AbortSignal} signal
- * @param {(job: Job) => void} told
+ * @param {(job: Job) => void} changed
  */
-async function watch(path, signal, told) {
+async function watch(path, signal, changed) {
   for (;;) {
     try {
       let isOver = false;
       for await (const { text } of stream("GET", `${path}/progress`, { signal })) {
         const { job } = JSON.parse(text);
         isOver = ENDED.has(job.state);
-        told(job);
+        changed(job);
       }
       if (isOver) return;
     } catch (error) {

@@ -58,8 +58,8 @@ export function Page({ who: { tenant } }) {
 /** @param {Plan} plan @returns {Most} */
 function limitsOf({ name, axisCountMax, extentMax }) {
   const [axes, extent] = [Number(axisCountMax) || AXES_MAX, Number(extentMax) || Number.POSITIVE_INFINITY];
-  const said = [axes < AXES_MAX && counted(axes, "axis", "axes"), extent < Number.POSITIVE_INFINITY && `${counted(extent, "site")} along each`].filter(Boolean);
-  return { axes, extent, drawn: Math.min(DRAWN_MAX, extent), words: said.length ? `The plan ${name} allows at most ${said.join(", and ")}.` : "" };
+  const limits = [axes < AXES_MAX && counted(axes, "axis", "axes"), extent < Number.POSITIVE_INFINITY && `${counted(extent, "site")} along each`].filter(Boolean);
+  return { axes, extent, drawn: Math.min(DRAWN_MAX, extent), words: limits.length ? `The plan ${name} allows at most ${limits.join(", and ")}.` : "" };
 }
 
 /**

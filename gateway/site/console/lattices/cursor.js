@@ -20,8 +20,8 @@ export function Cursor({ lattice, shape, slice, place, field, blocked }) {
     if (!site || !field) return;
     const aborting = new AbortController();
     const timer = setTimeout(async () => {
-      const found = await findValue(lattice.latticeId, field, site, aborting.signal).catch(() => null);
-      if (found !== null && !aborting.signal.aborted) setValue(String(found));
+      const next = await findValue(lattice.latticeId, field, site, aborting.signal).catch(() => null);
+      if (next !== null && !aborting.signal.aborted) setValue(String(next));
     }, CALM_MS);
     return () => {
       clearTimeout(timer);

@@ -26,13 +26,13 @@ export function Page({ latticeId, name }) {
   const statistics = useLoad((signal) => get(`${path}/statistics`, { bins: 60 }, signal), [path, field.data?.digest]);
   if (!field.data) return field.error ? html`<${Failure} error=${field.error} again=${field.reload} />` : html`<${Loading} />`;
   const { numberType, shape, sizeBytes, digest, writtenAt, revision } = field.data;
-  const found = statistics.data;
+  const measured = statistics.data;
   return html`<${Head} title=${`Field ${name}`} lead=${html`${enumWord(numberType, "NUMBER_TYPE_")} of <a href=${to(["lattices", latticeId], { field: name })}>the lattice ${shapeText(shape)}</a>, written <${Time} at=${writtenAt} />.`}>
       <a class="button second" href=${to(["lattices", latticeId], { field: name })}>Look at it</a>
       ${may("lattices.write") && html`<${Confirmed} label="Delete" title=${`Delete ${name}`} question=${html`<p>Its numbers are gone; the lattice stays.</p>`} act=${() => call("DELETE", path)} done=${() => go(to(["lattices", latticeId]))} />`}
     <//>
-    <${Facts} of=${[["Revision", count(revision)], ["Size", bytes(sizeBytes)], ["Digest", html`<code>${digest}</code>`], ...(found ? [["Least", number(found.low)], ["Greatest", number(found.high)], ["Mean", number(found.mean)], ["Variance", number(found.variance)]] : [])]} />
-    ${found?.histogram && html`<${Chart} label="Histogram" isTime=${false} times=${found.histogram.edges.slice(0, -1)} lines=${[{ label: "sites", values: found.histogram.counts.map(Number) }]} />`}
+    <${Facts} of=${[["Revision", count(revision)], ["Size", bytes(sizeBytes)], ["Digest", html`<code>${digest}</code>`], ...(measured ? [["Least", number(measured.low)], ["Greatest", number(measured.high)], ["Mean", number(measured.mean)], ["Variance", number(measured.variance)]] : [])]} />
+    ${measured?.histogram && html`<${Chart} label="Histogram" isTime=${false} times=${measured.histogram.edges.slice(0, -1)} lines=${[{ label: "sites", values: measured.histogram.counts.map(Number) }]} />`}
     ${may("lattices.write") && html`<${Undo} path=${path} latticeId=${latticeId} revision=${revision} changed=${field.reload} /><h2>Transform it</h2><${Transform} path=${path} shape=${shape} revision=${revision} changed=${field.reload} />`}`;
 }
 

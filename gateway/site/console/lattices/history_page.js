@@ -39,10 +39,10 @@ export function Page({ latticeId }) {
 const COLUMNS = [
   { title: "Revision", isNumber: true, cell: ({ revision }) => count(revision) },
   { title: "What", cell: ({ kind, ofRevision }) => html`<b class="whole">${enumWord(kind, "CHANGE_KIND_")}</b>${ofRevision !== "0" && ` of revision ${count(ofRevision)}`}` },
-  { title: "Field", cell: ({ name }) => name || "the lattice" },
+  { title: "Field", cell: ({ name }) => name || "the\u00a0lattice" },
   { title: "When", cell: ({ recordedAt }) => html`<${Time} at=${recordedAt} />` },
   { title: "By", cell: ({ actor }) => actor },
-  { title: "Request", cell: ({ correlationId }) => correlationId && html`<a href=${to(["traces", correlationId])}>its trace</a>` },
+  { title: "Request", cell: ({ correlationId }) => correlationId && html`<a href=${to(["traces", correlationId])}>its${"\u00a0"}trace</a>` },
   { title: "Steps", cell: ({ applied }) => applied && html`<${Tree} value=${applied.transforms} depth=${2} />` },
 ];
 
@@ -70,7 +70,7 @@ function Slider({ lattice, changes }) {
 
 /** @param {{ latticeId: string }} props */
 function Verify({ latticeId }) {
-  const [found, setFound] = useState(/** @type {Record<string, number>} */ ({}));
+  const [counts, setCounts] = useState(/** @type {Record<string, number>} */ ({}));
   const action = useAction(async () => {
     /** @type {Record<string, number>} */
     const outcomes = {};
@@ -78,13 +78,13 @@ function Verify({ latticeId }) {
       const { event } = JSON.parse(text);
       if (event) outcomes[event.outcome] = (outcomes[event.outcome] ?? 0) + 1;
     }
-    setFound(outcomes);
+    setCounts(outcomes);
     return outcomes;
   });
   const isBad = (/** @type {string} */ outcome) => outcome.endsWith("DIFFERENT") || outcome.endsWith("DAMAGED");
   return html`<div>
     <button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run()}>${action.isRunning ? "Verifying …" : "Verify from its events"}</button>
     <${Failure} error=${action.error} />
-    <span role="status">${action.outcome && (Object.keys(found).length ? Object.entries(found).map(([outcome, many]) => html` <${Badge} kind=${isBad(outcome) ? "bad" : "good"}>${counted(many, "event")} ${enumWord(outcome, "VERIFIED_OUTCOME_")}<//>`) : " There is nothing to verify.")}</span>
+    <span role="status">${action.outcome && (Object.keys(counts).length ? Object.entries(counts).map(([outcome, many]) => html` <${Badge} kind=${isBad(outcome) ? "bad" : "good"}>${counted(many, "event")} ${enumWord(outcome, "VERIFIED_OUTCOME_")}<//>`) : " There is nothing to verify.")}</span>
   </div>`;
 }

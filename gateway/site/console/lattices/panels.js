@@ -78,7 +78,7 @@ export function Components({ latticeId }) {
 
 /** @param {{ action: ReturnType<typeof useAction> & { outcome?: any } }} props */
 function ComponentsFound({ action }) {
-  const found = action.outcome;
+  const answer = action.outcome;
   return html`<${Failure} error=${action.error} />
-    ${found ? html`<${Facts} of=${[["Components", count(found.count)], ["Largest", found.components.map((/** @type {any} */ one) => count(one.size)).join(", ")], ["Spans", found.components.some((/** @type {any} */ one) => one.spanning.some(Boolean)) ? "one leads from side to side" : "none leads from side to side"], ["Found in", computedIn(found.computation.elapsedNs)]]} />` : html`<button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run()}>${action.isRunning ? "Counting …" : "Count what hangs together"}</button>`}`;
+    ${answer ? html`<${Facts} of=${[["Components", count(answer.count)], ["Largest", answer.components.map((/** @type {any} */ one) => count(one.size)).join(", ")], ["Spans", answer.components.some((/** @type {any} */ one) => one.spanning.some(Boolean)) ? "one leads from side to side" : "none leads from side to side"], ["Found in", computedIn(answer.computation.elapsedNs)]]} />` : html`<button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run()}>${action.isRunning ? "Counting …" : "Count what hangs together"}</button>`}`;
 }

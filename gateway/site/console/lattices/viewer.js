@@ -80,7 +80,7 @@ function Viewer({ lattice, field, reload }) {
   const isReading = !blocked.data && blocked.isLoading;
   const drawn = editing.picture && (editing.isChanged || !style.field) ? { ...editing.picture, area: all } : base.data;
   const layers = [drawn, overlay.layer].filter((layer) => layer !== null && layer !== undefined);
-  const lines = useMemo(() => (path.found?.path.found && ends.start ? linesIn(slice, shape, ends.start, path.found.path) : []), [path.found, slice]);
+  const lines = useMemo(() => (path.answer?.path.found && ends.start ? linesIn(slice, shape, ends.start, path.answer.path) : []), [path.answer, slice]);
   const marks = [...mark(slice, ends.start, START, "start"), ...mark(slice, ends.goal, GOAL, "goal")];
   const seen = useCallback((/** @type {Area} */ next) => setArea(next), []);
   const title = `Lattice ${shapeText(lattice.shape)}`;
@@ -158,19 +158,19 @@ const mark = (slice, site, color, label) => (site && isIn(slice, site) ? [{ plac
  */
 function usePath(latticeId, start, goal) {
   const { data, error, isLoading, reload } = useLoad(async () => (start && goal ? findPath(latticeId, start, goal) : null), [latticeId, start, goal]);
-  return { found: error ? null : (data ?? null), error, isLoading: isLoading && Boolean(start && goal), again: reload };
+  return { answer: error ? null : (data ?? null), error, isLoading: isLoading && Boolean(start && goal), again: reload };
 }
 
-/** @param {{ ends: Ends, path: { found: { path: FoundPath, computation: Computation } | null, error: unknown, isLoading: boolean }, stream: string }} props */
+/** @param {{ ends: Ends, path: { answer: { path: FoundPath, computation: Computation } | null, error: unknown, isLoading: boolean }, stream: string }} props */
 function PathPanel({ ends: { start, goal }, path, stream }) {
-  const found = path.found;
+  const answer = path.answer;
   return html`<section><h2>Path</h2>
     ${!(start && goal) && html`<p class="hint">Choose a start and a goal on the grid, and the shortest path between them is shown.</p>`}
     <${Facts} of=${[["Start", start ? siteText(start) : ""], ["Goal", goal ? siteText(goal) : ""]]} />
     <${Failure} error=${path.error} />
-    <div role="status">${path.isLoading && "Looking for a path …"}${found && !found.path.found && html`<p><b>No way leads there.</b></p>`}
-    ${found?.path.found && html`<${Facts} of=${[["Length", number(found.path.length)], ["Steps", count(found.path.steps)]]} />`}</div>
-    ${found && html`<${How} computation=${found.computation} /><p><a href=${to(["streams", stream])}>The events of this lattice</a></p>`}
+    <div role="status">${path.isLoading && "Looking for a path …"}${answer && !answer.path.found && html`<p><b>No way leads there.</b></p>`}
+    ${answer?.path.found && html`<${Facts} of=${[["Length", number(answer.path.length)], ["Steps", count(answer.path.steps)]]} />`}</div>
+    ${answer && html`<${How} computation=${answer.computation} /><p><a href=${to(["streams", stream])}>The events of this lattice</a></p>`}
   </section>`;
 }
 

@@ -1,7 +1,7 @@
 // Lines over time, drawn by uPlot: loaded when the first chart is shown.
 
 import { html, useEffect, useRef } from "./html.js";
-import { clockTime } from "./words.js";
+import { clockTime, number } from "./words.js";
 
 /** @typedef {import("../vendor/uplot.js").default} Plot */
 /**
@@ -11,6 +11,8 @@ import { clockTime } from "./words.js";
 const HEIGHT = 180;
 const SPAN_S_MIN = 60;
 const CLOCK_PX = 84;
+/* Half of a clock may stand beyond the last line. */
+const RIGHT_PX = 36;
 const COLORS = ["--chart-1", "--chart-2", "--chart-3", "--chart-4"];
 
 /**
@@ -83,6 +85,16 @@ function atLeastAMinute(_plot, low, high) {
  */
 const clockTimes = (_plot, times) => times.map(clockTime);
 
+/**
+ * What the legend says of a line: its value under the pointer, or the last one where nobody points.
+ * @param {(value: number) => string} written
+ * @param {boolean} [hasLast]
+ */
+const shownBy = (written, hasLast = true) => (/** @type {Plot} */ plot, /** @type {number | null | undefined} */ value, /** @type {number} */ line, /** @type {number | null} */ at) => {
+  const shown = hasLast && at === null ? plot.data[line].at(-1) : value;
+  return shown === null || shown === undefined ? "–" : written(shown);
+};
+
 /** @returns {Promise<typeof import("../vendor/uplot.js").default>} */
 async function load() {
   if (!document.querySelector("link[href$='uplot.css']")) {
@@ -104,18 +116,19 @@ function options(place, names, unit, isTime) {
   return {
     width: Math.max(100, place.clientWidth),
     height: HEIGHT,
+    padding: [null, RIGHT_PX, null, null],
     cursor: { y: false },
     legend: { live: true },
     scales: { x: { time: isTime, ...(isTime ? { range: atLeastAMinute } : {}) }, y: { range: withZero } },
     axes: [isTime ? { ...axis, space: CLOCK_PX, values: clockTimes } : axis, { ...axis, size: 64 }],
     series: [
-      isTime ? { label: "Time", value: (/** @type {unknown} */ _plot, /** @type {number | null} */ at) => (at ? clockTime(at) : "–") } : {},
+      isTime ? { label: "Time", value: shownBy(clockTime) } : { value: shownBy(number, false) },
       ...names.map((label, index) => ({
         label: unit ? `${label}, ${unit}` : label,
         stroke: color(COLORS[index % COLORS.length]),
         width: 2,
         points: { show: false },
-        value: (/** @type {unknown} */ _plot, /** @type {number | null} */ value) => (value === null || value === undefined ? "–" : String(Math.round(100 * value) / 100)),
+        value: shownBy(number, isTime),
       })),
     ],
   };

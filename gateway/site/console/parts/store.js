@@ -4,7 +4,7 @@ import { useEffect, useState } from "./html.js";
 
 /**
  * @template T
- * @typedef {{ get: () => T, set: (value: T) => void, watch: (told: () => void) => () => void }} Store
+ * @typedef {{ get: () => T, set: (value: T) => void, watch: (watcher: () => void) => () => void }} Store
  */
 
 /**
@@ -21,11 +21,11 @@ export function createStore(first) {
     set(next) {
       if (next === value) return;
       value = next;
-      for (const told of [...watchers]) told();
+      for (const watcher of [...watchers]) watcher();
     },
-    watch(told) {
-      watchers.add(told);
-      return () => watchers.delete(told);
+    watch(watcher) {
+      watchers.add(watcher);
+      return () => watchers.delete(watcher);
     },
   };
 }

@@ -83,8 +83,8 @@ function changeOf(before, now) {
  */
 function slowMs(calls) {
   const wanted = SLOW_SHARE * (calls.at(-1)?.count ?? 0);
-  const found = wanted > 0 ? calls.find(({ count }) => count >= wanted) : undefined;
+  const bucket = wanted > 0 ? calls.find(({ count }) => count >= wanted) : undefined;
   // Of what took longer than the last bound no more is known.
-  const known = found && Number.isFinite(found.withinS) ? found : found && calls.at(-2);
+  const known = bucket && Number.isFinite(bucket.withinS) ? bucket : bucket && calls.at(-2);
   return known ? 1000 * known.withinS : null;
 }

@@ -20,11 +20,11 @@ export function Page() {
     <${Failure} error=${error} again=${reload} />
     <div class="columns"><${Field} label="Find a variable"><input type="search" value=${text} autocomplete="off" spellcheck=${false} onInput=${(/** @type {any} */ event) => setText(event.target.value)} /><//>
       <label class="check"><input type="checkbox" checked=${isAll} onChange=${(/** @type {any} */ event) => setAll(event.target.checked)} /> Also those that are as by default</label></div>
-    ${data ? data.map((one) => html`<${Told} key=${one.process} told=${one} isShown=${isShown} />`) : !error && html`<${Loading} />`}`;
+    ${data ? data.map((one) => html`<${ProcessSettings} key=${one.process} of=${one} isShown=${isShown} />`) : !error && html`<${Loading} />`}`;
 }
 
-/** @param {{ told: Process, isShown: (one: Setting) => boolean }} props */
-function Told({ told: { process, settings }, isShown }) {
+/** @param {{ of: Process, isShown: (one: Setting) => boolean }} props */
+function ProcessSettings({ of: { process, settings }, isShown }) {
   const shown = settings.filter(isShown);
   const empty = settings.length ? html`<p class="hint">None of its ${counted(settings.length, "setting")} is meant.</p>` : html`<${Empty} title="It does not answer"><p>Its settings are shown once it does.</p><//>`;
   return html`<h2>${process}</h2><${Table} label=${`Settings of ${process}`} keyOf=${(/** @type {Setting} */ one) => one.variable} columns=${COLUMNS} items=${shown} empty=${empty} />`;
