@@ -1,6 +1,7 @@
 """Runs sequences of the machine on two replicas, with a mistake in their database or without."""
 
 from collections.abc import Callable
+from traceback import format_exception
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -81,6 +82,8 @@ def _run(machine: type[RuleBasedStateMachine], asked: settings, *, is_made_small
         raise differences[0] from None
     except Flaky as flaky:
         if differences:
+            # The end of a sequence is compared also behind an error, which it then hides.
+            differences[0].add_note("".join(format_exception(differences[0])))
             raise differences[0] from flaky
         return False
     return True
