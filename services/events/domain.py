@@ -5,7 +5,7 @@ memory, without touching anything.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
@@ -166,6 +166,14 @@ class NoMatch:
         if looked_back is None or looked_back.incarnation != incarnation:
             return None
         return looked_back.match
+
+    def without_match(self) -> "NoMatch":
+        """The same, to be looked for once more from where something was found: it may be gone."""
+        looked_back = self.looked_back
+        if looked_back is None or looked_back.match is None:
+            return self
+        upto = Position(looked_back.match.position - 1)
+        return replace(self, looked_back=looked_back._replace(upto=upto, match=None))
 
 
 def _shared_upto(shared: SharedUpto | None, incarnation: str) -> Position:

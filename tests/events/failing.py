@@ -27,6 +27,7 @@ class FailingLog:
     def __init__(self, log: Log) -> None:
         self._log = log
         self.before_state: list[Moment] = []
+        self.after_state: list[Moment] = []
         self.before_write: list[Moment] = []
         self.after_write: list[Moment] = []
         self.calls: list[str] = []
@@ -34,7 +35,9 @@ class FailingLog:
     async def state(self, streams: Sequence[StreamName]) -> LogState:
         self.calls.append("state")
         await _next(self.before_state)
-        return await self._log.state(streams)
+        state = await self._log.state(streams)
+        await _next(self.after_state)
+        return state
 
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         self.calls.append("find")

@@ -18,13 +18,14 @@ from services.events.errors import (
     LogReplaced,
     PreconditionFailed,
     PreconditionTooCostly,
+    StreamTombstoned,
 )
 from services.events.matching.queries import Labels
 from services.events.matching.recent import NewLabels, RecentBlocks, RecentEvents
 from services.events.postgres.store import PostgresEventStore
 from services.events.rules.stream_rules import StreamChange, StreamEnding
 from tests.events.counting import Counts
-from tests.events.failing import FailingLog, connection_lost
+from tests.events.failing import FailingLog, connection_lost, nothing
 from tests.events.making import ABSENT, event_id, new_event, no_match, proposal
 
 TENANT = TenantId("acme")
@@ -256,6 +257,40 @@ async def test_events_that_are_gone_are_looked_past_hundreds_at_once(
 
     assert positions(outcome) == [2_002]
     assert replica.calls.count("look") <= 10
+
+
+def ended(stream: str, ending: StreamEnding) -> Proposal:
+    change = StreamChange(StreamName(stream), "user:ada", ending=ending)
+    return Proposal([new_event(RULES_STREAM)], change=change)
+
+
+async def test_what_was_in_the_way_and_is_gone_when_it_is_decided_is_in_nobodys_way(
+    replica: Replica, other: Replica
+) -> None:
+    await other.append(proposal(tagged("x")))
+    looked = await replica.committer.look_back(unless(new_event("b"), no_match("x")))
+    await other.append(ended("s", StreamEnding.DELETED))
+
+    (outcome,) = await replica.committer.settle([looked], lambda: True)
+
+    assert positions(outcome) == [3]
+
+
+@pytest.mark.parametrize("read_count", range(4))
+async def test_who_is_refused_is_told_what_was_so_at_one_moment(
+    replica: Replica, other: Replica, read_count: int
+) -> None:
+    await replica.append(unless(new_event("c"), no_match("x")))
+    await other.append(proposal(tagged("x", stream="a"), tagged("x", stream="b")))
+
+    async def tombstoned() -> None:
+        await other.append(ended("a", StreamEnding.TOMBSTONED))
+
+    replica.log.after_state = [*[nothing] * read_count, tombstoned]
+    (outcome,) = await replica.append(unless(tagged("x", stream="a"), no_match("x")))
+
+    # Before that the first of both is in the way, and behind it nothing more is appended to `a`.
+    assert isinstance(outcome, StreamTombstoned) or in_the_way(outcome) == 2
 
 
 async def test_looking_back_for_too_long_is_refused_and_keeps_nobody_waiting(

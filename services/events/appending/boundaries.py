@@ -1,10 +1,12 @@
 """Finds what stands in the way of preconditions that no event may match.
 
 Recent events are in memory. What lies before them is looked for in the database, by the call
-itself and before its append is queued: so nobody else's waits for it. That holds for ever, since
-what is stored does not change. When the append is decided only what came since must be looked at,
-and of that nothing is in the database that is not also in memory, but for what was let go
-meanwhile, or was appended by other processes: that is read when it is decided.
+itself and before its append is queued: so nobody else's waits for it. That nothing was found holds
+for ever, since what is stored does not change, and what is gone does not come back. What was found
+may be gone before somebody is refused for it, and is then looked for once more. When the append is
+decided only what came since must be looked at, and of that nothing is in the database that is not
+also in memory, but for what was let go meanwhile, or was appended by other processes: that is read
+when it is decided.
 """
 
 import asyncio
@@ -86,12 +88,30 @@ class Boundaries:
 
     async def let_lapse(
         self, log: LogReader, proposals: Sequence[Proposal], state: LogState
-    ) -> None:
+    ) -> Sequence[Proposal]:
         """Forget what is recent if some of it is in the way that is gone by now: by its age, or
         since newer events of its stream are kept instead. No rule says so when that happens.
 
-        Asked before somebody is refused. Raises what reading raises.
+        Asked before somebody is refused. Answers `proposals` without what was found in their way
+        before: that may be gone, too. Raises what reading raises.
         """
+        await self._forget_what_is_gone(log, proposals, state)
+        return [
+            replace(
+                proposal,
+                preconditions=[
+                    one.without_match() if isinstance(one, NoMatch) else one
+                    for one in proposal.preconditions
+                ],
+            )
+            if proposal.no_matches()
+            else proposal
+            for proposal in proposals
+        ]
+
+    async def _forget_what_is_gone(
+        self, log: LogReader, proposals: Sequence[Proposal], state: LogState
+    ) -> None:
         if not self._recent.are_kept or self._recent.head != state.head:
             return
         wanted = [one for proposal in proposals for one in proposal.no_matches()]

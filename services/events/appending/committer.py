@@ -261,7 +261,10 @@ class Committer:
         decision = prepared.decision
         if decision.placed:
             return await self._write(log, prepared), decision
-        if prepared.is_proven or not _refuses(decision):
+        is_refused = _refuses(decision)
+        if prepared.is_proven and is_refused and await _has_moved(log, proposals, decision.state):
+            return WriteResult.HEAD_MOVED, decision
+        if prepared.is_proven or not is_refused:
             self._remembered.advance(decision)
             return WriteResult.WRITTEN, decision
         self._remembered.forget()
@@ -273,7 +276,7 @@ class Committer:
         state, is_read, taken_for_new, version = await self._basis(log, proposals, looks_up)
         known = await self._find(log, proposals) if looks_up else {}
         if looks_up:
-            await self._boundaries.let_lapse(log, proposals, state)
+            proposals = await self._boundaries.let_lapse(log, proposals, state)
         ready = await self._boundaries.ready(log, proposals, state)
         decision = decide(state, ready, known, datetime.now(UTC), self._recent)
         if _refuses(decision) and not looks_up:
@@ -361,6 +364,16 @@ def _is_stored(decision: Decision, known: Mapping[EventId, StoredEvent]) -> bool
     may have been given the very place it was to have here.
     """
     return all(known.get(event_id) == event for event_id, event in decision.stored().items())
+
+
+async def _has_moved(log: LogReader, proposals: Sequence[Proposal], state: LogState) -> bool:
+    """Whether the log has gone on since `state` was read, and events may be gone since then that
+    were looked for behind that: who is refused is told of what was there at one moment.
+    """
+    if not any(proposal.no_matches() for proposal in proposals):
+        return False
+    now = await log.state(())
+    return (now.head, now.incarnation) != (state.head, state.incarnation)
 
 
 def _refuses(decision: Decision) -> bool:
