@@ -1,5 +1,6 @@
 """Projections run on a database in which tenants are apart, and say which are not fit for it."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -8,6 +9,7 @@ import pytest
 
 from girih.ids import TenantId
 from girih.projection import Projection
+from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.postgres.failures import UnsafeDatabase
 from services.projections.errors import WrongProjection
 from services.projections.postgres.shares import Shares
@@ -154,6 +156,26 @@ async def test_the_shares_of_one_that_died_go_to_another_with_higher_tokens(
 
         assert len(two.held) == 16
         assert all(two.held[share] > token for share, token in before.items())
+
+
+@pytest.mark.parametrize("table", ["members", "leases"])
+async def test_a_database_that_is_being_restored_is_away_and_the_shares_are_kept_behind_it(
+    database_url: str, authority: Authority, table: str
+) -> None:
+    async with opened(database_url, authority, [Shop()]) as database:
+        shares = Shares(database, "one", 60.0)
+        await execute(database_url, f"ALTER TABLE projections.{table} RENAME TO not_yet_there")
+        with pytest.raises(DatabaseUnavailable):
+            await shares.look(nothing)
+        keeping = asyncio.create_task(shares.keep(nothing))
+        await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        await execute(database_url, f"ALTER TABLE projections.not_yet_there RENAME TO {table}")
+        await shares.look(nothing)
+
+        assert keeping.cancelled()
+        assert len(shares.held) == 16
 
 
 def nothing() -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from services.plumbing.errors import Conflict, ServiceError
 from services.plumbing.logging import get_logger
+from services.plumbing.postgres.failures import refusals_translated
 from services.plumbing.postgres.sql import load
 
 RENEWALS: Final = 3
@@ -63,7 +64,11 @@ class Lease:
 
 
 class Leases:
-    """The leases of one table, for one holder."""
+    """The leases of one table, for one holder.
+
+    Whatever the database answers to a statement in which no caller has a part, for instance that
+    the table is gone while a backup is restored, is `DatabaseUnavailable`.
+    """
 
     def __init__(
         self, connections: Connections, package: str, holder: str, duration_s: float
@@ -83,26 +88,29 @@ class Leases:
     async def take(self, name: str) -> Lease | None:
         """The lease, unless another holds it. A holder that takes it again gets another token."""
         asked_s = time.monotonic()
-        async with self._connections.connection() as connection:
-            token = await connection.fetchval(
-                self._sql("take_lease"), name, self._holder, self._duration_s
-            )
+        with refusals_translated():
+            async with self._connections.connection() as connection:
+                token = await connection.fetchval(
+                    self._sql("take_lease"), name, self._holder, self._duration_s
+                )
         return None if token is None else Lease(name, token, asked_s + self._duration_s)
 
     async def renew(self, lease: Lease) -> Lease:
         """The same lease for longer. Raises `LeaseLost`."""
         asked_s = time.monotonic()
-        async with self._connections.connection() as connection:
-            token = await connection.fetchval(
-                self._sql("renew_lease"), lease.name, lease.token, self._duration_s
-            )
+        with refusals_translated():
+            async with self._connections.connection() as connection:
+                token = await connection.fetchval(
+                    self._sql("renew_lease"), lease.name, lease.token, self._duration_s
+                )
         _check(lease, token)
         return replace(lease, valid_until_s=asked_s + self._duration_s)
 
     async def release(self, lease: Lease) -> None:
         """Let others have it at once."""
-        async with self._connections.connection() as connection:
-            await connection.fetchval(self._sql("release_lease"), lease.name, lease.token)
+        with refusals_translated():
+            async with self._connections.connection() as connection:
+                await connection.fetchval(self._sql("release_lease"), lease.name, lease.token)
 
     async def confirm(self, connection: Executor, lease: Lease) -> None:
         """See, in the transaction that writes, that the lease is held, and keep it until that ends.

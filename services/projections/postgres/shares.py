@@ -14,6 +14,7 @@ from typing import Final, Protocol, cast
 from services.plumbing.errors import ServiceError
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.database import Connection
+from services.plumbing.postgres.failures import refusals_translated
 from services.plumbing.postgres.leases import RENEWALS, Lease, LeaseLost, Leases
 from services.plumbing.postgres.sql import load
 from services.projections.domain import SHARE_COUNT
@@ -79,8 +80,10 @@ class Shares:
             await self._leases.release(lease)
 
     async def _seek(self) -> int:
-        async with self._connections.connection() as connection:
-            count = await connection.fetchval(load(_PACKAGE, "seek"), self._holder, self._lease_s)
+        with refusals_translated():
+            async with self._connections.connection() as connection:
+                seek = load(_PACKAGE, "seek")
+                count = await connection.fetchval(seek, self._holder, self._lease_s)
         return cast("int", count)
 
     async def _renew(self) -> None:
@@ -103,7 +106,7 @@ class Shares:
     async def _leave(self, changed: Callable[[], None]) -> None:
         leases, self._held = [*self._held.values()], {}
         changed()
-        with suppress(ServiceError, TimeoutError):
+        with suppress(ServiceError, TimeoutError), refusals_translated():
             async with asyncio.timeout(_LEAVE_TIMEOUT_S), self._connections.connection() as own:
                 await own.execute(load(_PACKAGE, "leave"), self._holder)
             for lease in leases:

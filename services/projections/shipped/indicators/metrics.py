@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from girih.ids import TenantId
 from services.plumbing.errors import ServiceError
 from services.plumbing.logging import get_logger
+from services.plumbing.postgres.failures import refusals_translated
 from services.projections.domain import ReadPlace
 from services.projections.shipped.indicators.definitions import Indicator
 from services.projections.shipped.indicators.exact import add
@@ -52,7 +53,8 @@ class IndicatorMetrics(Collector):
             del self._known[tenant]
         for tenant, place in places.items():
             if tenant not in self._known or self._known[tenant][0] != place:
-                self._known[tenant] = (place, await self._reader.totals(tenant))
+                with refusals_translated():
+                    self._known[tenant] = (place, await self._reader.totals(tenant))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called from another thread."""
