@@ -415,7 +415,7 @@ class EmbeddedPostgres:
         log_text = tail(self.log_path, log_start)
         if refused and _is_leaving(log_text) and time.monotonic() < deadline:
             return
-        process.end(self._child, _STOP_SIGNALS[1:], timeout_s=_QUIT_TIMEOUT_S)
+        process.end(self._child, _STOP_SIGNALS[1:], timeout_s=_STOP_TIMEOUT_S)
         raise PostgresError(f"PostgreSQL did not start; {self.log_path} says:\n{log_text}")
 
     def _spawn(self) -> Child:
