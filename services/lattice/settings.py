@@ -144,7 +144,8 @@ class Settings(ServerSettings):
     """After how long without a word of the replica that works on a simulation another one goes on
     with it, in seconds. All replicas must have the same."""
     job_checkpoint_s: float = Field(default=10.0, ge=0.1, le=86_400)
-    """How often the state of a running simulation is kept, in seconds."""
+    """How often the state of a running simulation is kept, or of a chain of transforms, in
+    seconds."""
     jobs_interval_s: float = Field(default=1.0, ge=0.05, le=3_600)
     """How often simulations are looked for that wait, or whose replica has gone, in seconds."""
     kernel_cache_dir: Path | None = None

@@ -236,8 +236,8 @@ def continue_(
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
-    """Go on with a job that was cancelled: a simulation from where it was, a chain of transforms
-    from its beginning."""
+    """Go on with a job that was cancelled: from where its state was kept last, a labelling from its
+    beginning."""
     with options.gateway(url) as gateway:
         job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:continue", _request(request_id))
         if watched:

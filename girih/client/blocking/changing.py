@@ -249,13 +249,13 @@ class Jobs(Asking):
             yield from news
 
     def cancel(self, job: Job | str, *, timeout: float | None = None) -> Job:
-        """Have a job stop; what a simulation has done is kept. Repeated by itself it is done once.
-        Raises GirihError (`JOB_ENDED`)."""
+        """Have a job stop; what it has done is kept, but of a labelling. Repeated by itself it is
+        done once. Raises GirihError (`JOB_ENDED`)."""
         return self._asked(jobs.cancel(job), timeout)
 
     def continue_(self, job: Job | str, *, timeout: float | None = None) -> Job:
-        """Go on with a job that was cancelled: a simulation from where it was, a chain from its
-        beginning. Raises GirihError (`JOB_NOT_CANCELLED`)."""
+        """Go on with a job that was cancelled: from where its state was kept last, a labelling from
+        its beginning. Raises GirihError (`JOB_NOT_CANCELLED`)."""
         return self._asked(jobs.continue_(job), timeout)
 
     def series(self, job: Job | str, *, timeout: float | None = None) -> "NDArray[np.generic]":

@@ -213,6 +213,11 @@ class Job:
     def job_id(self) -> JobId:
         return self.spec.job_id
 
+    @property
+    def simulated(self) -> Checkpoint | None:
+        """Where the state of a simulation is kept; None where it has none, or is no simulation."""
+        return None if self.spec.is_by_workers else self.checkpoint
+
     def is_done(self, request_id: str, wish: Wish) -> bool:
         """Whether the same request was heard before; raises RequestIdReused for another one."""
         before = self.requests.get(request_id)

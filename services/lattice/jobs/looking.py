@@ -55,7 +55,7 @@ class JobLooks:
         return await self._states.with_kept(tenant, job, lambda job: self._kept(tenant, job, held))
 
     async def _kept(self, tenant: TenantId, job: Job, held: HeldLattice) -> JobLook:
-        checkpoint = _going_on(job).checkpoint
+        checkpoint = _going_on(job).simulated
         if checkpoint is None:
             raise JobNotBegun("the job has nothing to show yet", job_id=job.job_id)
         size_bytes = checkpoint.size_bytes + job.spec.size_bytes

@@ -130,18 +130,18 @@ class JobServicer:
 
     async def _series(self, job: Job) -> tuple[Sequence[str], NDArray[np.float64]]:
         """What was recorded up to the last checkpoint."""
-        if job.checkpoint is None:
+        if job.simulated is None:
             columns = [each.name for each in job.progress.observables]
             return columns, np.empty((0, 1 + len(columns)))
-        begin = await self._jobs.storage.records(tenant(), job.job_id, job.checkpoint)
+        begin = await self._jobs.storage.records(tenant(), job.job_id, job.simulated)
         return await asyncio.to_thread(rows_of_state, begin)
 
 
 def _series_bytes_max(job: Job) -> int:
     """The memory that the series of a job takes while it is read and written out, at most."""
-    if job.checkpoint is None:
+    if job.simulated is None:
         return 1
-    recorded_steps = max(0, job.checkpoint.steps_done - job.spec.discard_steps)
+    recorded_steps = max(0, job.simulated.steps_done - job.spec.discard_steps)
     records = min(recorded_steps // job.spec.record_every + 1, RECORDS_MAX + 1)
     return _READ_BYTES + _CELL_BYTES * records * (1 + len(job.progress.observables))
 

@@ -131,8 +131,8 @@ class ArrayStore:
     ) -> None:
         """Keep some chunks of an array as those of another one, too.
 
-        Raises ChunkDamaged where one is missing. What is in them is not looked at: their digests
-        tell that to whoever reads them.
+        Raises ChunkDamaged where one is missing, and StorageUnavailable. What is in them is not
+        looked at: their digests tell that to whoever reads them.
         """
         at_once = asyncio.Semaphore(_COPIES_AT_ONCE)
 
@@ -144,9 +144,12 @@ class ArrayStore:
                 except ObjectMissing:
                     raise _damaged(source, key, "is missing") from None
 
-        async with asyncio.TaskGroup() as group:
-            for ordinal in ordinals:
-                group.create_task(copy(ordinal))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for ordinal in ordinals:
+                    group.create_task(copy(ordinal))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     async def seal(
         self, place: ArrayPlace, layout: ArrayLayout, chunk_digests: Sequence[bytes]

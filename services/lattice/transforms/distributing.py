@@ -5,9 +5,11 @@ this process are digests. What they leave of a chain that is given up belongs to
 collector removes it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from services.lattice.arrays.content import FieldContent
 from services.lattice.computing.compilation import Compilation
@@ -15,13 +17,13 @@ from services.lattice.computing.work_limit import BYTES_MAX, WorkLimit
 from services.lattice.distributed.boxes import Box, cut
 from services.lattice.distributed.cluster import EXTRA, Cluster
 from services.lattice.distributed.worker import cancel_flag
-from services.lattice.errors import TransformUnfit, WorkTooLarge
+from services.lattice.errors import ChunkDamaged, TransformUnfit, WorkTooLarge
 from services.lattice.fields.boxed import KeptArray, read_box, write_box
 from services.lattice.fields.writing import FieldWriter
 from services.lattice.kernels.transforms.arithmetic import finite_bounds
 from services.lattice.kernels.transforms.scratch import Scratch
 from services.lattice.storage.arrays import ArrayLayout, ArrayPlace
-from services.lattice.transforms.chain import Chain, Report
+from services.lattice.transforms.chain import COMPUTED_WITH, Chain, Report
 from services.lattice.transforms.passes import PartUnfit, Pass, Taken, passes_of
 
 
@@ -45,6 +47,41 @@ class BoxDone:
 
     digests: dict[int, bytes]
     taken: Sequence[Taken]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainState:
+    """How far a chain is, of what is kept: whoever has it may go on from there."""
+
+    plan: str
+    """Of what is done, and to which numbers, as a digest: with another plan this is of no use."""
+    number: int
+    """Of the pass that is under way."""
+    source: FieldContent
+    """What it reads."""
+    target: str
+    """The array that it makes."""
+    boxes_done: int = 0
+    """The first ones of the pass."""
+    digests: Mapping[int, bytes] = field(default_factory=dict, repr=False)
+    """Of the chunks of these, by their ordinals."""
+    bounds: tuple[float, float] | None = None
+    """Of all numbers that the pass reads, where it needs them."""
+    taken: Sequence[Taken] = ()
+    """What each step took so far, on whichever box that was most."""
+
+    def behind(self, box: BoxDone) -> "ChainState":
+        """With one box more."""
+        return replace(
+            self,
+            boxes_done=self.boxes_done + 1,
+            digests={**self.digests, **box.digests},
+            taken=_together([*self.taken, *box.taken]),
+        )
+
+
+Note = Callable[[ChainState], None]
+"""Takes how far a chain is, in any thread."""
 
 
 class ChainDistributor:
@@ -89,29 +126,37 @@ class ChainDistributor:
         content: FieldContent,
         chain: Chain,
         passes: Sequence[Pass],
-        box_done: Callable[[], None] = lambda: None,
+        begun: ChainState | None = None,
+        note: Note | None = None,
     ) -> tuple[FieldContent, Sequence[Report]]:
         """The same with the passes that were planned, however long they take.
 
-        `box_done` is called in a thread behind each of their boxes.
+        `note` is called at the beginning and behind each box. Who gives one goes on from what was
+        noted, which is `begun` then, and removes the arrays that it names: nothing is removed here.
         """
         await self._compilation.ready(chain.kinds)
-        source = KeptArray(
-            storage=self._cluster.setup.storage,
-            tenant=tenant,
-            lattice_id=lattice_id,
-            shape=chain.fits[0].shape,
-            content=content,
-        )
-        taken: list[Taken] = []
+        plan = _plan_of(content, passes)
+        state = None
+        if begun is not None and begun.plan == plan:
+            state = await self._taken_over(tenant, lattice_id, content, passes, begun)
+        state = state or _begin(plan, 0, content, tenant, lattice_id)
         async with AsyncExitStack() as between:
-            for number, work in enumerate(passes):
-                made = await self._passed(chain, source, work, taken, box_done)
-                if number + 1 < len(passes):
+            while True:
+                source = KeptArray(
+                    storage=self._cluster.setup.storage,
+                    tenant=tenant,
+                    lattice_id=lattice_id,
+                    shape=chain.fits[0].shape,
+                    content=state.source,
+                )
+                made, taken = await self._passed(chain, source, passes[state.number], state, note)
+                if state.number + 1 == len(passes):
+                    return made, _reports(chain, passes, taken)
+                if note is None:
                     place = ArrayPlace(tenant, lattice_id, made.array_id)
                     between.push_async_callback(self._writer.arrays.remove, place)
-                source = replace(source, content=made)
-        return source.content, _reports(chain, passes, taken)
+                behind = _begin(plan, state.number + 1, made, tenant, lattice_id)
+                state = replace(behind, taken=taken)
 
     def planned(self, chain: Chain) -> Sequence[Pass]:
         """The passes of a chain. Raises WorkTooLarge where nobody does them, or where a step needs
@@ -131,36 +176,67 @@ class ChainDistributor:
         chain: Chain,
         source: KeptArray,
         work: Pass,
-        taken: list[Taken],
-        box_done: Callable[[], None],
-    ) -> FieldContent:
-        """What a pass makes, kept. Adds what its steps took."""
+        state: ChainState,
+        note: Note | None,
+    ) -> tuple[FieldContent, Sequence[Taken]]:
+        """What a pass makes, kept, and what steps took up to its end."""
         boxes = list(cut(source.shape, work.lengths))
         if work.needs_bounds:
-            work = work.with_bounds(await self._bounds(source, boxes))
-        arrays = self._writer.arrays
-        layout = ArrayLayout.of(work.behind.number_type, source.shape)
-        place = ArrayPlace.new(source.tenant, source.lattice_id)
-        tasks = (BoxTask(source=source, work=work, box=box, target=place) for box in boxes)
-        done: list[BoxDone] = []
+            bounds = state.bounds or await self._bounds(source, boxes)
+            state, work = replace(state, bounds=bounds), work.with_bounds(bounds)
+        layout = _layout_behind(work)
+        place = ArrayPlace(source.tenant, source.lattice_id, state.target)
+        left = islice(boxes, state.boxes_done, None)
+        tasks = (BoxTask(source=source, work=work, box=box, target=place) for box in left)
+        noted = note or (lambda _state: None)
 
         def take(box: BoxDone) -> None:
-            done.append(box)
-            box_done()
+            nonlocal state
+            state = state.behind(box)
+            noted(state)
 
-        with self._writer.removed_on_failure(place):
+        noted(state)
+        with nullcontext() if note else self._writer.removed_on_failure(place):
             try:
                 await self._cluster.fold(make_box, tasks, take)
             except PartUnfit as unfit:
                 name = chain.steps[unfit.step].name
                 raise TransformUnfit(unfit.problem, step=unfit.step, transform=name) from unfit
-            taken += [each for one in done for each in one.taken]
-            digests = {ordinal: digest for one in done for ordinal, digest in one.digests.items()}
-            ordered = [digests[ordinal] for ordinal in range(layout.chunking.count)]
-            digest = await arrays.seal(place, layout, ordered)
-        return FieldContent(
+            ordered = [state.digests[ordinal] for ordinal in range(layout.chunking.count)]
+            digest = await self._writer.arrays.seal(place, layout, ordered)
+        made = FieldContent(
             number_type=layout.number_type, digest=digest, fill=layout.fill, array_id=place.array_id
         )
+        return made, state.taken
+
+    async def _taken_over(
+        self,
+        tenant: str,
+        lattice_id: str,
+        content: FieldContent,
+        passes: Sequence[Pass],
+        begun: ChainState,
+    ) -> ChainState | None:
+        """A state to go on from in an array of its own: it is as young as this, and nobody else
+        writes into it. None where what was kept is gone."""
+        layout, arrays = _layout_behind(passes[begun.number]), self._writer.arrays
+        before = ArrayPlace(tenant, lattice_id, begun.target)
+        place = ArrayPlace.new(tenant, lattice_id)
+        kept = [
+            ordinal
+            for ordinal, digest in begun.digests.items()
+            if digest != layout.filled_digest(ordinal)
+        ]
+        source = content if begun.number == 0 else begun.source
+        try:
+            if begun.number:
+                read = ArrayLayout.of(source.number_type, passes[0].before.shape)
+                of = ArrayPlace(tenant, lattice_id, source.array_id)
+                await arrays.chunk_digests(of, read, source.digest)
+            await arrays.copy_chunks(before, place, layout, kept)
+        except ChunkDamaged:
+            return None
+        return replace(begun, source=source, target=place.array_id)
 
     async def _bounds(self, source: KeptArray, boxes: Iterable[Box]) -> tuple[float, float]:
         """The least and the greatest finite number."""
@@ -191,6 +267,35 @@ def bounds_of_box(task: tuple[KeptArray, Box]) -> tuple[float, float] | None:
     kept, box = task
     array = kept.read(lambda reader, source: read_box(reader, source, box))
     return finite_bounds(array, Scratch(cancel_flag()))
+
+
+def _plan_of(content: FieldContent, passes: Sequence[Pass]) -> str:
+    """Boxes of another service, or version of it, may be others."""
+    return hashlib.sha256(repr((COMPUTED_WITH, content.digest, passes)).encode()).hexdigest()
+
+
+def _begin(
+    plan: str, number: int, source: FieldContent, tenant: str, lattice_id: str
+) -> ChainState:
+    target = ArrayPlace.new(tenant, lattice_id).array_id
+    return ChainState(plan=plan, number=number, source=source, target=target)
+
+
+def _layout_behind(work: Pass) -> ArrayLayout:
+    return ArrayLayout.of(work.behind.number_type, work.before.shape)
+
+
+def _together(taken: Sequence[Taken]) -> Sequence[Taken]:
+    """One for each step."""
+    most: dict[int, Taken] = {}
+    for each in taken:
+        before = most.get(each.step, Taken(each.step, 0, 0))
+        most[each.step] = Taken(
+            each.step,
+            max(before.auxiliary_bytes, each.auxiliary_bytes),
+            before.clamped_count + each.clamped_count,
+        )
+    return tuple(most.values())
 
 
 def _reports(chain: Chain, passes: Sequence[Pass], taken: Sequence[Taken]) -> Sequence[Report]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,11 @@ from services.lattice.arrays.region import region_of
 from services.lattice.computing.work_limit import WorkLimit
 from services.lattice.errors import TransformUnfit
 from services.lattice.fields.statistics import StatisticsQuery, summarize, summarize_by_workers
+from services.lattice.jobs.runs.chain import decoded, encoded
 from services.lattice.structure.components import find_components
 from services.lattice.transforms import neighbours, numbers
 from services.lattice.transforms.chain import Chain
+from services.lattice.transforms.distributing import ChainState
 from services.lattice.transforms.step import EdgeChoice
 from tests.lattice.distributed.kept import GO, LATTICE, SHAPE, TENANT, Kept
 from tests.lattice.transforms.arrays import fit_of
@@ -56,6 +60,44 @@ async def test_a_worker_that_is_killed_changes_no_bit(kept: Kept) -> None:
     await check_statistics(kept, made, expected)
     await check_components(kept)
     await check_refusal(kept, array)
+
+
+@pytest.mark.timeout(600)
+async def test_a_chain_goes_on_behind_the_boxes_that_are_noted(kept: Kept) -> None:
+    array = np.random.default_rng(6).normal(size=SHAPE).astype(np.float32)
+    chain = Chain.of(
+        [numbers.Normalise(0.0, 1.0), neighbours.Diffuse(0.1, 2), numbers.Normalise(0.0, 3.0)],
+        fit_of(array, (True, False, False)),
+    )
+    content, passes = await kept.keep(array), kept.distributor.planned(chain)
+    boxes = passes[-1].box_count
+
+    async def carried_out(begun: ChainState | None) -> tuple[object, list[ChainState]]:
+        notes: list[ChainState] = []
+        done = await kept.distributor.carried_out(
+            TENANT, LATTICE, content, chain, passes, begun, notes.append
+        )
+        return (done[0].digest, done[1]), notes
+
+    expected, notes = await carried_out(None)
+    last = [state for state in notes if state.number == len(passes) - 1]
+    assert [state.boxes_done for state in last] == list(range(boxes + 1))
+    assert len(passes) > 1
+    begun = decoded(encoded(last[2]))
+    assert begun == last[2]
+
+    result, onwards = await carried_out(begun)
+
+    assert result == expected
+    assert [state.boxes_done for state in onwards] == list(range(2, boxes + 1))
+    assert {state.target for state in onwards}.isdisjoint({begun.target})
+    # Of what was planned otherwise, or is gone, nothing is of use.
+    other, all_of_it = await carried_out(replace(begun, plan="another"))
+    assert (other, len(all_of_it)) == (expected, len(notes))
+    for gone in (begun.target, begun.source.array_id):
+        shutil.rmtree(kept.folder / TENANT / LATTICE / gone)
+        anew, all_of_it = await carried_out(begun)
+        assert (anew, len(all_of_it)) == (expected, len(notes))
 
 
 async def check_statistics(kept: Kept, content: FieldContent, array: np.ndarray) -> None:

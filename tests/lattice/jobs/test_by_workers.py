@@ -220,11 +220,6 @@ async def test_sites_that_are_cancelled_stay_and_those_changed_meanwhile_fail_it
 
     assert (cancelled.state, cancelled.is_cancelling) == (pb.JOB_STATE_CANCELLED, False)
     assert await client.get(lattice_id) == before
-
-    async def is_removed() -> bool:
-        return arrays(tmp_path, lattice_id) == kept
-
-    await until(is_removed)
     turned = pb_transforms.TransformBlockedRequest(
         lattice_id=lattice_id, transforms=[{"reflect": {"axes": [0]}}]
     )
@@ -234,6 +229,11 @@ async def test_sites_that_are_cancelled_stay_and_those_changed_meanwhile_fail_it
     ended = await jobs.ended(job.job_id)
     assert ended.state == pb.JOB_STATE_FAILED
     assert f"are at revision {written.revision}, not 0" in ended.failure
+
+    async def is_removed() -> bool:
+        return arrays(tmp_path, lattice_id) == kept
+
+    await until(is_removed)
     moved = await refusal(jobs.transform(lattice_id, "", *OF_SITES, expected_revision=0))
     assert moved.reason == "LATTICE_CHANGED"
     unfit = await refusal(jobs.transform(lattice_id, "", {"scale": {"factor": 2}}))

@@ -78,7 +78,10 @@ async def test_what_is_missing_or_another_is_named(arrays: ArrayStore) -> None:
         await arrays.chunk(place, layout, 1, digests[1])
     with pytest.raises(ChunkDamaged):
         await arrays.chunk_digests(place, layout, digest)
+    with pytest.raises(ChunkDamaged) as copied:
+        await arrays.copy_chunks(place, ArrayPlace.new("us", LATTICE), layout, [1])
 
+    assert copied.value.metadata == missing.value.metadata
     assert altered.value.metadata == missing.value.metadata
     assert altered.value.metadata == {"array": place.folder, "chunk": "c.1.0.0"}
     assert other.value.metadata["chunk"] == "zarr.json"

@@ -1,4 +1,7 @@
-"""The components of a lattice while this replica has them labelled: workers do it, by slabs."""
+"""The components of a lattice while this replica has them labelled: workers do it, by slabs, and
+from the beginning whenever it is claimed."""
+
+import itertools
 
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.fields.states import LatticeFields
@@ -22,7 +25,9 @@ class LabelsRun(WorkersRun):
         then = await parts.spec_since(self._tenant, now, spec.lattice_revision)
         lattice = HeldLattice.of(now.lattice, then)
         slabs = parts.labeller.planned(lattice)
+        counted, done = self._counting(2 * len(slabs.begins)), itertools.count(1)
+        counted(0)
         content = await parts.labeller.carried_out(
-            self._tenant, lattice, slabs, self._counting(2 * len(slabs.begins))
+            self._tenant, lattice, slabs, lambda: counted(next(done))
         )
         return FieldWritten(lattice_id=spec.lattice_id, name=spec.result_field, content=content)

@@ -110,7 +110,7 @@ class JobRun(ABC):
     """A job that this replica has claimed; `run` is its task."""
 
     is_kept = True
-    """What it has done is kept when it is let go of."""
+    """What it has done is kept when it is let go of, so that another one may have its turn."""
 
     def __init__(
         self,
@@ -208,7 +208,13 @@ class JobRun(ABC):
             )
             if done:
                 return
-            await self._record_progress(None)
+            checkpoint = await self._new_checkpoint()
+            if await self._record_progress(checkpoint) and checkpoint is not None:
+                await self._drop_others(checkpoint)
+
+    async def _new_checkpoint(self) -> Checkpoint | None:
+        """The state of the job, kept, where it is time for that."""
+        return None
 
     async def _record_progress(self, checkpoint: Checkpoint | None) -> bool:
         """Record how far it is; False while the event store is away."""
@@ -228,8 +234,8 @@ class JobRun(ABC):
         *,
         failure: str = "",
         written: Written | None = None,
-    ) -> None:
-        """End the job and write its result, both or neither."""
+    ) -> bool:
+        """End the job and write its result, both or neither; whether the result is written."""
         ended = Ended(
             job_id=self.job.job_id,
             state=state,
@@ -237,10 +243,9 @@ class JobRun(ABC):
             checkpoint=checkpoint,
             failure=failure,
         )
+        is_written = written is not None and await self._end_with(ended, written)
         if written is None:
             await self._append_retried(ended)
-        else:
-            await self._end_with(ended, written)
         if checkpoint is not None:
             with suppress(StorageUnavailable):
                 await self._drop_others(checkpoint)
@@ -250,9 +255,10 @@ class JobRun(ABC):
                 inputs = arrays_of(self.job.spec.inputs)
                 await self._parts.storage.drop(self._tenant, self.job.job_id, inputs)
             await self._parts.marks.unmark(self._tenant, self.job.job_id)
+        return is_written
 
-    async def _end_with(self, ended: Ended, written: Written) -> None:
-        """Write the result into the lattice with the end of the job."""
+    async def _end_with(self, ended: Ended, written: Written) -> bool:
+        """Write the result into the lattice with the end of the job; False where it fails."""
         if isinstance(written, BlockedChanged):
             ended = replace(ended, result_digest=digest_behind(written))
         else:
@@ -266,10 +272,10 @@ class JobRun(ABC):
             except ServiceError as error:
                 failed = replace(ended, state=JobState.FAILED, failure=error.message)
                 await self._append_retried(replace(failed, result_digest=""))
-                return
+                return False
             write = ResultWrite(written=written, lattice_revision=known.revision)
             if await self._append_retried(ended, write):
-                return
+                return True
 
     async def _append_retried(self, event: JobEvent, result: ResultWrite | None = None) -> bool:
         """Record an event however long the event store is away.

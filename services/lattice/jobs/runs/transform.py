@@ -1,17 +1,17 @@
-"""A chain of transforms while this replica works on it: workers do it, box by box."""
+"""A chain on the numbers of a field, while this replica works on it."""
 
 from services.lattice.fields.states import FieldState, LatticeFields
 from services.lattice.jobs.journal import Written
 from services.lattice.jobs.messages import transform_of
-from services.lattice.jobs.runs.workers import WorkersRun
+from services.lattice.jobs.runs.chain import ChainRun
 from services.lattice.state.journal import ChangeKind, FieldChange, FieldWritten
 from services.lattice.transforms import convert
 from services.lattice.transforms.applying import Operand, check_revision
 from services.lattice.transforms.chain import Chain
 
 
-class TransformRun(WorkersRun):
-    """A chain that this replica has claimed."""
+class TransformRun(ChainRun):
+    """A chain on a field that this replica has claimed."""
 
     def _check_write(self, known: LatticeFields, written: Written) -> None:
         assert isinstance(written, FieldWritten), "it writes a field"
@@ -26,7 +26,7 @@ class TransformRun(WorkersRun):
         return state
 
     async def _made(self) -> FieldWritten:
-        """The chain applied to the field, from its beginning."""
+        """The chain applied to the field."""
         spec, parts = self.job.spec, self._parts
         asked = transform_of(spec)
         assert asked is not None, "it is a job that transforms"
@@ -34,15 +34,7 @@ class TransformRun(WorkersRun):
         state = self._field(await parts.fields.confirmed(self._tenant, spec.lattice_id))
         operand = Operand(tenant=self._tenant, lattice=lattice, name=spec.result_field)
         chain = Chain.of(convert.steps(asked.transforms), operand.fit(state.content))
-        passes = parts.distributor.planned(chain)
-        content, reports = await parts.distributor.carried_out(
-            self._tenant,
-            spec.lattice_id,
-            state.content,
-            chain,
-            passes,
-            self._counting(sum(work.box_count for work in passes)),
-        )
+        content, reports = await self._applied(state.content, chain)
         change = FieldChange(
             kind=ChangeKind.TRANSFORMED,
             before_digest=state.content.digest,

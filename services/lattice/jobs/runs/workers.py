@@ -1,7 +1,7 @@
-"""A job while workers do it, in pieces: it begins anew whenever it is claimed."""
+"""A job while workers do it, in pieces."""
 
 import asyncio
-import itertools
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -24,19 +24,28 @@ class WorkersRun(JobRun):
     """A job of workers that this replica has claimed."""
 
     is_kept = False
+    """Pieces that are under way would be lost, and each takes long."""
+    _kept_s = -math.inf
+    """When its state was kept last, by `time.monotonic()`."""
 
     async def _run(self) -> None:
         made = await self._in_time(self._outcome(), 0.0)
         if made is None:
-            await self._stop(None)
+            self._kept_s = -math.inf
+            await self._stop(await self._new_checkpoint())
         elif isinstance(made, str):
             await self._end(JobState.FAILED, None, failure=made)
+            await self._tidy(None)
         else:
-            await self._end(JobState.SUCCEEDED, None, written=made)
+            is_written = await self._end(JobState.SUCCEEDED, None, written=made)
+            await self._tidy(made if is_written else None)
 
     @abstractmethod
     async def _made(self) -> Written:
-        """What is to be recorded, made from the beginning."""
+        """What is to be recorded."""
+
+    async def _tidy(self, written: Written | None) -> None:
+        """Keep nothing of the job any more but what it has written."""
 
     async def _outcome(self) -> Written | str:
         """What is to be recorded, or why there is nothing."""
@@ -62,15 +71,19 @@ class WorkersRun(JobRun):
                     raise
                 await asyncio.sleep(self._backoff.next_s(error.retry_after_s))
 
-    def _counting(self, piece_count: int) -> Callable[[], None]:
-        """What makes the job's progress of pieces that are done, called by any thread."""
+    def _counting(self, piece_count: int) -> Callable[[int], None]:
+        """What makes the job's progress of how many pieces are done, called by any thread, with as
+        many as there are already first."""
         self._began_s = time.monotonic()
-        loop, done = asyncio.get_running_loop(), itertools.count(1)
+        loop, steps_before = asyncio.get_running_loop(), -1
 
         def note(pieces_done: int) -> None:
+            nonlocal steps_before
             # Another replica may cut other pieces than who admitted the job.
             steps_done = self.job.spec.steps * pieces_done // piece_count
-            rate = steps_done / self.ran_s if self.ran_s > 0 else 0.0
+            if steps_before < 0:
+                steps_before = steps_done
+            rate = (steps_done - steps_before) / self.ran_s if self.ran_s > 0 else 0.0
             progress = Progress(
                 steps_done=steps_done,
                 elapsed_s=self._elapsed_before_s + self.ran_s,
@@ -80,7 +93,7 @@ class WorkersRun(JobRun):
             self.job = replace(self.job, progress=progress)
             self._published(self.job)
 
-        def piece_done() -> None:
-            loop.call_soon_threadsafe(note, next(done))
+        def counted(pieces_done: int) -> None:
+            loop.call_soon_threadsafe(note, pieces_done)
 
-        return piece_done
+        return counted
