@@ -339,7 +339,7 @@ class Jobs:
                     await asyncio.sleep(delay_s)
                 continue
             if is_waiting:
-                await self._marks.unmark(tenant, job_id)
+                await self.scheduler.forget((tenant, job_id))
             else:
                 self.scheduler.look_at((tenant, job_id))
             return await self._stopped(tenant, job_id)
@@ -375,6 +375,8 @@ class Jobs:
                 )
             except StreamChanged:
                 continue
+            # Whoever ended it may have unmarked it since, and not seen this.
+            await self._marks.mark(tenant, job_id, job.spec.started_by)
             self.scheduler.nudge()
             return await self.states.latest(tenant, job_id)
         raise JobsChanged("the tenant's jobs kept changing meanwhile", job_id=job_id)

@@ -215,20 +215,26 @@ class JobScheduler:
             job = await self._states.latest(*key)
         except JobNotFound:
             if now_s - candidate.seen_s > _ORPHAN_S:
-                await self._forget(key)
+                await self.forget(key)
             return
         except JournalReplaced:
             return
         if not job.state.is_open:
-            await self._forget(key)
+            await self.forget(key)
             return
         if candidate.job is None or candidate.job.worked_revision != job.worked_revision:
             candidate.seen_s = now_s
         candidate.job = job
 
-    async def _forget(self, key: Key) -> None:
+    async def forget(self, key: Key) -> None:
+        """Look no more for a job that is not open: unless somebody, who has marked it, goes on with
+        it at this moment."""
         self._candidates.pop(key, None)
         await self._parts.marks.unmark(*key)
+        with suppress(JobNotFound):
+            job = await self._states.latest(*key)
+            if job.state.is_open:
+                await self._parts.marks.mark(*key, job.spec.started_by)
 
     async def _cancel_some(self) -> None:
         """End the jobs that are to be cancelled and that nobody works on."""
@@ -246,7 +252,7 @@ class JobScheduler:
         except StreamChanged:
             candidate.asked_s = -1.0
         else:
-            await self._forget(key)
+            await self.forget(key)
             self._notify()
 
     async def _claim_some(self) -> None:

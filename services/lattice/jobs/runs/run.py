@@ -29,6 +29,7 @@ from services.lattice.fields.writing import FieldWriter
 from services.lattice.jobs.domain import (
     Cancelling,
     Checkpoint,
+    Continued,
     Ended,
     Job,
     JobEvent,
@@ -246,6 +247,8 @@ class JobRun(ABC):
         is_written = written is not None and await self._end_with(ended, written)
         if written is None:
             await self._append_retried(ended)
+        with suppress(StorageUnavailable):
+            await self._unmark(state)
         if checkpoint is not None:
             with suppress(StorageUnavailable):
                 await self._drop_others(checkpoint)
@@ -254,8 +257,19 @@ class JobRun(ABC):
                 # Nobody goes on with it.
                 inputs = arrays_of(self.job.spec.inputs)
                 await self._parts.storage.drop(self._tenant, self.job.job_id, inputs)
-            await self._parts.marks.unmark(self._tenant, self.job.job_id)
         return is_written
+
+    async def _unmark(self, state: JobState) -> None:
+        """The job is not open any more: unless somebody, who has marked it, goes on with it."""
+        key, spec = (self._tenant, self.job.job_id), self.job.spec
+        await self._parts.marks.unmark(*key)
+        if state is JobState.CANCELLED:
+            since = self.job.revision
+            recorded = await self._retried(
+                lambda: self._parts.journal.read(*key, after_revision=since)
+            )
+            if any(isinstance(record.event, Continued) for record in recorded):
+                await self._parts.marks.mark(*key, spec.started_by)
 
     async def _end_with(self, ended: Ended, written: Written) -> bool:
         """Write the result into the lattice with the end of the job; False where it fails."""
