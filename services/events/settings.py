@@ -69,9 +69,9 @@ class Settings(ServerSettings, MigratingSettings):
     """How often the process looks whether payloads have left so much room in the file of events
     that its end can be moved into it and given back to the disk, in seconds."""
     responses_mib: int = Field(default=128, ge=16, le=65_536)
-    """What large answers to reads may hold on their way to slow readers, in MiB. Readers wait for
-    room half a minute before they are told to come back. A tenant's may hold as much as stays
-    free for all others: one alone half of it."""
+    """What large answers to reads, and large events that wait for consumers of groups, may hold on
+    their way, in MiB. Readers wait for room half a minute before they are told to come back. A
+    tenant's may hold as much as stays free for all others: one alone half of it."""
 
     snapshot_count_max: int = Field(default=2, ge=1, le=100)
     """How many snapshots of a stream are kept, the newest. More than one, so that there is another

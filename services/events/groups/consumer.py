@@ -50,6 +50,7 @@ from services.events.lanes.lane import Lane
 from services.events.lanes.store import ConsumerId, LaneStore
 from services.events.matching.queries import Filter, Labels
 from services.events.reading.reader import Reader, ReadOptions
+from services.events.reading.send_budget import ByteReservation, SendBudget
 from services.events.store import EventStore
 from services.plumbing.errors import (
     InvalidInput,
@@ -69,8 +70,8 @@ FETCHED_COUNT_MAX: Final = 32
 """Held events of a lane that are here at once."""
 FETCHED_BYTES_MAX: Final = 2**20
 """Of the held events of a consumer, but for those that are fetched together."""
-FETCHES_MAX: Final = 8
-"""Of held events at once: each takes a connection for a moment."""
+FETCHES_MAX: Final = 2
+"""Of held events at once: each takes a connection for a moment, and may bring some MiB."""
 UNSENT_COUNT_MAX: Final = 1_000
 """What waits to be told; then the consumer is not listened to."""
 PROGRESS_S: Final = 1.0
@@ -120,6 +121,7 @@ class Parts:
     store: EventStore
     reader: Reader
     readings: Readings
+    send_budget: SendBudget
     decode: Decode
     encode: Callable[[Any], bytes]
     """Makes a response of what a reader fetched."""
@@ -146,6 +148,8 @@ class Consumer:
         """When the lease of each lane may have run out, by `time.monotonic`."""
         self._tokens: dict[int, int] = {}
         """The last that each lane was led under here."""
+        self._fetched: dict[Position, tuple[Lane, ByteReservation]] = {}
+        """What held events take that are here, until they are settled."""
         self._delivered: OrderedDict[Position, Lane] = OrderedDict()
         """What the consumer has, the longest first."""
         self._unsent: deque[Response] = deque()
@@ -482,6 +486,7 @@ class Consumer:
             self._reader.remove(number)
         for position in [at for at, led in self._delivered.items() if led is lane]:
             del self._delivered[position]
+        self._give_back()
         self._parts.instruments.leading(-1)
         self._woken.set()
 
@@ -517,6 +522,7 @@ class Consumer:
                 settled += change.settled
             else:
                 self._refuse(lane, change)
+        self._give_back()
         self._parts.instruments.written(len(settled), time.monotonic() - now_s)
         if self._reader is not None:
             self._reader.moved()
@@ -555,11 +561,10 @@ class Consumer:
         """Fetch held events when they are due; runs for ever."""
         while True:
             now_s = time.monotonic()
-            fetched_bytes = sum(lane.fetched_bytes for lane in self._lanes.values())
             due = [
                 (lane, held)
                 for lane in self._lanes.values()
-                if fetched_bytes < FETCHED_BYTES_MAX
+                if self._fetched_bytes < FETCHED_BYTES_MAX
                 for held in lane.due(now_s, FETCHED_COUNT_MAX)
             ]
             at_once = due[:FETCHES_MAX]
@@ -569,6 +574,18 @@ class Consumer:
             if not due:
                 await self._until_due(now_s)
 
+    @property
+    def _fetched_bytes(self) -> int:
+        """Of held events that are here."""
+        return sum(lane.fetched_bytes for lane in self._lanes.values())
+
+    def _give_back(self) -> None:
+        """What held events have taken that are not here any more."""
+        for position, (lane, reservation) in list(self._fetched.items()):
+            if self._lanes.get(lane.number) is not lane or not lane.is_here(position):
+                reservation.keep(0)
+                del self._fetched[position]
+
     async def _until_due(self, now_s: float) -> None:
         next_s = [lane.next_due_s() for lane in self._lanes.values()]
         wait_s = min((at_s for at_s in next_s if at_s is not None), default=now_s + 60.0) - now_s
@@ -577,25 +594,34 @@ class Consumer:
         self._held.clear()
 
     async def _fetch(self, lane: Lane, held: HeldEvent) -> None:
-        event = await self._event_at(held.position)
+        reservation = self._parts.send_budget.reservation(self._who.tenant)
+        try:
+            event = await self._event_at(held.position, reservation)
+        except BaseException:
+            reservation.keep(0)
+            raise
+        self._fetched[held.position] = lane, reservation
         if self._lanes.get(lane.number) is lane:
             lane.fetched(held, event)
             if event is None:
                 self._unwritten.set()
             self._woken.set()
+        self._give_back()
 
-    async def _event_at(self, position: Position) -> bytes | None:
+    async def _event_at(self, position: Position, reservation: ByteReservation) -> bytes | None:
         """The event, None when it is gone or not wanted any more."""
         backoff = Backoff(0.05, 1.0)
         while True:
             try:
-                return await self._read_at(position)
+                return await self._read_at(position, reservation)
             except _AWAY:
-                await asyncio.sleep(backoff.next_s())
+                reservation.keep(0)
+            await asyncio.sleep(backoff.next_s())
 
-    async def _read_at(self, position: Position) -> bytes | None:
+    async def _read_at(self, position: Position, reservation: ByteReservation) -> bytes | None:
         options = ReadOptions(from_position=position, limit=1)
-        async with aclosing(self._parts.reader.read(self._who.tenant, options)) as pages:
+        reading = self._parts.reader.read(self._who.tenant, options, reservation)
+        async with aclosing(reading) as pages:
             async for page in pages:
                 for event in self._parts.decode(self._parts.encode(page.fields)).events:
                     is_it = event.position == position and self._is_wanted(event.labels)
@@ -634,6 +660,9 @@ class Consumer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._read_no_more()
+        for _, reservation in self._fetched.values():
+            reservation.keep(0)
+        self._fetched.clear()
 
     async def _leave(self) -> None:
         """Write what was said, and give up all lanes."""

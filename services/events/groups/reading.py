@@ -18,6 +18,7 @@ from services.events.lanes.group import hash_of, key_of
 from services.events.lanes.lane import Lane
 from services.events.matching.queries import Filter
 from services.events.reading.reader import ReadOptions
+from services.events.reading.send_budget import SendBudget
 from services.plumbing.tasks import set_within
 
 WAITING_COUNT_MAX: Final = 1_000
@@ -103,6 +104,11 @@ class _Read:
         """For room."""
         self.task: asyncio.Task[None] | None = None
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Of the events that were read for its lanes and are not settled."""
+        return sum(lane.waiting_bytes for lane in self.lanes.values())
+
     def is_near(self, other: "_Read") -> bool:
         """Whether the other may go on for both: it was passed just now, or is a little behind."""
         if other.is_waiting or other.incarnation != self.incarnation:
@@ -114,9 +120,15 @@ class GroupReading:
     """The reads of one group in this process, which come to an end with its lanes."""
 
     def __init__(
-        self, tenant: TenantId, wanted: Wanted, followers: Followers, decode: Decode
+        self,
+        tenant: TenantId,
+        wanted: Wanted,
+        followers: Followers,
+        decode: Decode,
+        send_budget: SendBudget,
     ) -> None:
         self._tenant = tenant
+        self._send_budget = send_budget
         self._wanted = wanted
         self._followers = followers
         self._decode = decode
@@ -177,7 +189,11 @@ class GroupReading:
         read.task.add_done_callback(lambda task: self._ended(read, task))
 
     async def _run(self, read: _Read, room: float) -> None:
-        await self._room(read, room)
+        read.is_waiting = True
+        # What a read brought is reserved until its lanes have room for more. Who is set apart of
+        # it reserves what waits for it.
+        async with self._send_budget.reserved(self._tenant, read.waiting_bytes):
+            await self._room(read, room)
         options = ReadOptions(
             from_position=Position(read.position + 1),
             is_followed=True,

@@ -127,6 +127,10 @@ class Lane:
         """Of held events that are here."""
         return sum(self._fetched.values())
 
+    def is_here(self, position: Position) -> bool:
+        """Whether a held event was fetched, and is not settled."""
+        return position in self._fetched
+
     @property
     def delivered_count(self) -> int:
         """Events that a consumer has."""

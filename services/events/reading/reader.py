@@ -6,7 +6,8 @@ caller is busy with the present one.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, cast
@@ -68,20 +69,26 @@ class Reader:
         self._store = store
         self._send_budget = send_budget
 
-    async def read(self, tenant: TenantId, options: ReadOptions) -> AsyncGenerator["Fetched", None]:
+    async def read(
+        self,
+        tenant: TenantId,
+        options: ReadOptions,
+        reservation: ByteReservation | None = None,
+    ) -> AsyncGenerator["Fetched", None]:
         """The records of `options` in order and each once, in groups. One is empty only to tell
         that so much was looked at in vain, and only for those who want to know.
 
         Ends behind what was committed when the last page was read. Holds at most two
         pages in memory: one that is being sent and the next. Raises `ReadersBusy` when there
         is no room for one, and `LogReplaced` when the log does not hold what was read of it.
+        What is in memory when it is closed stays in `reservation`, for whoever gave that.
         Close it when it is not read to its end.
         """
         options = await self.placed(tenant, options)
         start = await self.start(tenant, options)
         incarnation, place = options.incarnation, start
         at = PageCursor(start, options.limit or POSITION_MAX)
-        async with self._send_budget.reserved(tenant) as held:
+        async with self._held(tenant, reservation) as held:
             fetching = self._fetch_ahead(tenant, options, at, held)
             try:
                 while True:
@@ -100,6 +107,16 @@ class Reader:
             finally:
                 fetching.cancel()
                 await asyncio.gather(fetching, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _held(
+        self, tenant: TenantId, reservation: ByteReservation | None
+    ) -> AsyncIterator[ByteReservation]:
+        if reservation is not None:
+            yield reservation
+            return
+        async with self._send_budget.reserved(tenant) as held:
+            yield held
 
     async def placed(self, tenant: TenantId, options: ReadOptions) -> ReadOptions:
         """The same with a position in place of a time: of the first event recorded at the time

@@ -38,12 +38,16 @@ class SendBudget:
         """Whether a response of so many bytes may begin at once."""
         return self._budget.can_take_now(COPIES * byte_count, tenant)
 
+    def reservation(self, tenant: TenantId) -> "ByteReservation":
+        """One that holds nothing yet. Whoever has it gives back what it takes."""
+        return ByteReservation(self._budget, tenant)
+
     @asynccontextmanager
     async def reserved(
         self, tenant: TenantId, byte_count: int = 0
     ) -> AsyncIterator["ByteReservation"]:
         """Hold so much for the block; see `ByteReservation.take`."""
-        reservation = ByteReservation(self._budget, tenant)
+        reservation = self.reservation(tenant)
         try:
             await reservation.take(byte_count)
             yield reservation

@@ -19,6 +19,7 @@ from services.events.groups.reading import (
 from services.events.lanes.group import ClaimedLane, GroupSettings
 from services.events.lanes.lane import Lane
 from services.events.reading.reader import ReadOptions
+from services.events.reading.send_budget import COPIES, SendBudget
 
 LANE_COUNT: Final = 4
 PAGE: Final = 100
@@ -33,6 +34,7 @@ class Log:
         self.sent_count = 0
         self.incarnation = ""
         self.is_one_stream = False
+        self.event_bytes = 0
         self._moved = asyncio.Event()
 
     def append(self, count: int) -> None:
@@ -57,7 +59,11 @@ class Log:
             await self._moved.wait()
 
     def _record(self, position: int) -> pb.RecordedEvent:
-        event = pb.Event(stream="s" if self.is_one_stream else f"s-{position}", type="happened")
+        event = pb.Event(
+            stream="s" if self.is_one_stream else f"s-{position}",
+            type="happened",
+            binary=bytes(self.event_bytes),
+        )
         return pb.RecordedEvent(position=position, event=event)
 
 
@@ -67,9 +73,14 @@ def log() -> Log:
 
 
 @pytest.fixture
-def group(log: Log) -> GroupReading:
+def budget() -> SendBudget:
+    return SendBudget(2**26)
+
+
+@pytest.fixture
+def group(log: Log, budget: SendBudget) -> GroupReading:
     wanted = Wanted(None, LANE_COUNT, "")
-    return GroupReading(TenantId("t"), wanted, log, convert.decode)
+    return GroupReading(TenantId("t"), wanted, log, convert.decode, budget)
 
 
 Consumer = Callable[..., LaneReader]
@@ -207,3 +218,23 @@ async def test_a_lane_that_may_not_read_on_knows_what_it_was_read_in(
     # Whoever leads it next goes on behind what it holds, in the incarnation that that is from.
     assert lane.read_through == 3
     assert lane.incarnation == "second"
+
+
+async def test_what_waits_for_a_consumer_that_others_do_not_wait_for_is_reserved(
+    log: Log, budget: SendBudget, consumer: Consumer
+) -> None:
+    slow, quick = consumer(0, 1), consumer(2, 3)
+    log.event_bytes = 2**20
+
+    log.append(20)
+    while read_through(quick) < log.head:
+        await until(lambda: not quick.has_room() or read_through(quick) == log.head)
+        settle(quick)
+    waiting_bytes = sum(lane.waiting_bytes for lane in slow.lanes.values())
+    await until(lambda: budget.bytes_held == COPIES * waiting_bytes)
+
+    assert waiting_bytes >= log.event_bytes
+    while read_through(slow) < log.head:
+        settle(slow)
+        await asyncio.sleep(0)
+    await until(lambda: not budget.bytes_held)
