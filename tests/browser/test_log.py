@@ -14,6 +14,9 @@ pytestmark = [
 ]
 
 MORE_THAN_IN_SIGHT = 100
+DRAWN = 60
+KEPT_MIB_MAX = 1.0
+"""What so many rows take; the elements of as many drawings take several times as much."""
 
 
 def append(owner: Person, stream: str, count: int) -> int:
@@ -90,3 +93,14 @@ def test_the_focus_is_on_the_row_that_got_it_or_on_none(console: Console, owner:
 
     assert before == focused
     assert console.page.run("document.activeElement.dataset.position ?? null") is None
+
+
+def test_what_was_drawn_before_is_kept_by_nothing(console: Console, owner: Person) -> None:
+    show(console, owner, "kept-1", MORE_THAN_IN_SIGHT)
+    before_mib = console.heap_mib()
+
+    for _ in range(DRAWN):
+        wait_for_row(console, append(owner, "kept-1", 1))
+
+    grown_mib = console.heap_mib() - before_mib
+    assert grown_mib < KEPT_MIB_MAX

@@ -3,7 +3,7 @@
 
 import { connection } from "../calls/connection.js";
 import { Empty, Failure } from "../parts/basics.js";
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../parts/html.js";
+import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../parts/html.js";
 import { go, to } from "../parts/router.js";
 import { count, counted, shortTime, utcTime } from "../parts/words.js";
 import { EventWindow } from "./window.js";
@@ -183,7 +183,7 @@ function Rows({ events, rows, isPinned, setPinned, jump, here, place }) {
   const stop = inSight.some((row) => row.position === focused) ? focused : inSight.at(-1)?.position;
   return html`<div class=${isNarrow ? "window narrow" : "window"} ref=${scroller} onScroll=${scrolled} onKeyDown=${pressed} onFocusIn=${held.hold} onPointerDown=${held.hold} onClick=${opened}>
     <ul class="rows" aria-label="Events, the oldest first" style=${{ height: `${rows.length * height}px` }}>
-      ${inSight.map((row, index) => html`<li key=${slotOf(index)} class="row" style=${{ transform: `translateY(${(first + index) * height}px)` }}>${lineOf(row, to(here, { ...place, event: row.position }), place.event === row.position, row.position === stop ? 0 : -1)}</li>`)}
+      ${inSight.map((row, index) => html`<li key=${slotOf(index)} class="row" style=${{ transform: `translateY(${(first + index) * height}px)` }}><${Line} row=${row} address=${to(here, { ...place, event: row.position })} isOpen=${place.event === row.position} tabIndex=${row.position === stop ? 0 : -1} /></li>`)}
     </ul>
   </div>`;
 }
@@ -220,32 +220,21 @@ function useHeld() {
   return { hold, position, isOther };
 }
 
-/** @type {WeakMap<Row, { key: string, line: ReturnType<typeof html> }>} */
-const lines = new WeakMap();
-
 /**
- * What a row shows: the same element as long as it shows the same, so that nothing is done for it when
- * others come.
- * @param {Row} row
- * @param {string} address
- * @param {boolean} isOpen
- * @param {number} tabIndex
+ * What a row shows: nothing is done for it when others come.
+ * @extends {Component<{ row: Row, address: string, isOpen: boolean, tabIndex: number }>}
  */
-function lineOf(row, address, isOpen, tabIndex) {
-  const key = `${address} ${isOpen} ${tabIndex}`;
-  const last = lines.get(row);
-  if (last?.key === key) return last.line;
-  const line = lineFor(row, address, isOpen, tabIndex);
-  lines.set(row, { key, line });
-  return line;
-}
+class Line extends Component {
+  /** @param {Line["props"]} next */
+  shouldComponentUpdate(next) {
+    const { row, address, isOpen, tabIndex } = this.props;
+    return next.row !== row || next.address !== address || next.isOpen !== isOpen || next.tabIndex !== tabIndex;
+  }
 
-/**
- * @param {Row} row
- * @param {string} address
- * @param {boolean} isOpen
- * @param {number} tabIndex
- */
-const lineFor = (row, address, isOpen, tabIndex) => html`<a href=${address} data-position=${row.position} tabindex=${tabIndex} aria-current=${isOpen ? "true" : undefined}>
+  render() {
+    const { row, address, isOpen, tabIndex } = this.props;
+    return html`<a href=${address} data-position=${row.position} tabindex=${tabIndex} aria-current=${isOpen ? "true" : undefined}>
   <span class="position">${count(row.position)}</span><time datetime=${row.at} title=${utcTime(row.at)}>${shortTime(row.at)}</time><span class="type">${row.type}</span><span class="stream">${row.stream}</span>${row.isGone ? html`<span class="gone">its payload is gone</span>` : html`<span class="gist">${row.gist}</span>`}
 </a>`;
+  }
+}
