@@ -7,7 +7,6 @@ answered; an empty list is the proof.
 
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,17 +108,18 @@ async def wrong_answers_of_rpcs(
     return wrong, count
 
 
-async def wrong_answers_of_routes(
+def wrong_answers_of_routes(
     url: str, attacks: Iterable[Attack], owned: Owned
 ) -> tuple[list[Wrong], int]:
     """What the gateway answers, and how many requests were made."""
     wrong, count = [], 0
     rules = list(guarded(read_contract()))
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
+    # Not with asyncio, which takes more than twice as long for each of thousands.
+    with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
         for attack in attacks:
             for rule in rules:
                 count += 1
-                answer = await _request(client, rule, attack, owned)
+                answer = _request(client, rule, attack, owned)
                 if not _is_fine(answer, attack):
                     wrong.append(Wrong(attack.name, _shown(rule), str(answer)[:200]))
     return wrong, count
@@ -180,27 +180,16 @@ async def _once(request: Message) -> AsyncIterator[Message]:
     yield request
 
 
-async def _request(client: httpx.AsyncClient, rule: Rule, attack: Attack, owned: Owned) -> Answer:
-    path = path_of(rule, owned)
-    body = dict(attack.body) if rule.body else None
-    async with _sent(client, rule.http_method, path, attack, body) as response:
-        text = (await response.aread()).decode(errors="replace")
+def _request(client: httpx.Client, rule: Rule, attack: Attack, owned: Owned) -> Answer:
+    response = client.request(
+        rule.http_method,
+        path_of(rule, owned),
+        headers=attack.headers,
+        params=attack.query,
+        json=attack.body if rule.body else None,
+    )
+    text = response.content.decode(errors="replace")
     return Answer(response.status_code in (401, 403), str(response.status_code), text)
-
-
-@asynccontextmanager
-async def _sent(
-    client: httpx.AsyncClient,
-    method: str,
-    path: str,
-    attack: Attack,
-    body: dict[str, Any] | None,
-) -> AsyncIterator[httpx.Response]:
-    query = dict(attack.query)
-    async with client.stream(
-        method, path, headers=dict(attack.headers), params=query, json=body
-    ) as response:
-        yield response
 
 
 def path_of(rule: Rule, owned: Owned) -> str:

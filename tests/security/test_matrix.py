@@ -157,10 +157,10 @@ async def test_no_rpc_answers_a_call_that_proves_nothing(deployment: Deployment)
         assert count >= 5 * len(attacks)
 
 
-async def test_no_route_answers_a_request_that_proves_nothing(deployment: Deployment) -> None:
+def test_no_route_answers_a_request_that_proves_nothing(deployment: Deployment) -> None:
     attacks = list(attacks_without_right(deployment))
 
-    wrong, count = await wrong_answers_of_routes(
+    wrong, count = wrong_answers_of_routes(
         deployment.system.url, attacks, deployment.attacked.owned
     )
 
@@ -172,7 +172,7 @@ async def test_nobody_reaches_another_tenant(deployment: Deployment) -> None:
     before = await _head(deployment, deployment.attacked)
     attacks, owned = list(attacks_of_somebody_else(deployment)), deployment.attacked.owned
 
-    wrong, _ = await wrong_answers_of_routes(deployment.system.url, attacks, owned)
+    wrong, _ = wrong_answers_of_routes(deployment.system.url, attacks, owned)
     for address, packages in _ports(deployment):
         wrong += (await wrong_answers_of_rpcs(address, attacks, owned, packages))[0]
 
@@ -195,11 +195,11 @@ async def test_a_viewer_changes_nothing(deployment: Deployment) -> None:
             assert (response.status_code == 403) == (not may), (rule.template.text, response.text)
 
 
-async def test_the_owner_reads_the_canary(deployment: Deployment) -> None:
+def test_the_owner_reads_the_canary(deployment: Deployment) -> None:
     """The control: what the attacks look for is there to be found."""
     mine = [Attack.with_token("own token", deployment.attacked.access_token, is_somebody=True)]
 
-    wrong, _ = await wrong_answers_of_routes(deployment.system.url, mine, deployment.attacked.owned)
+    wrong, _ = wrong_answers_of_routes(deployment.system.url, mine, deployment.attacked.owned)
 
     assert {one.target.split("/v1/")[-1] for one in wrong} >= {"events", "keys", "invitations"}
 
@@ -259,7 +259,7 @@ async def test_nobody_makes_a_series_of_their_own(deployment: Deployment) -> Non
 async def _use_everything(system: System, tenant: Tenant) -> None:
     """Call every rpc and every route as somebody who may."""
     mine = [Attack.with_token("own token", tenant.access_token, is_somebody=True)]
-    await wrong_answers_of_routes(system.url, mine, tenant.owned)
+    wrong_answers_of_routes(system.url, mine, tenant.owned)
     for address, packages in _ports_of(system):
         await wrong_answers_of_rpcs(address, mine, tenant.owned, packages)
 
