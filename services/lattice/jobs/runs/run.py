@@ -247,8 +247,6 @@ class JobRun(ABC):
         is_written = written is not None and await self._end_with(ended, written)
         if written is None:
             await self._append_retried(ended)
-        with suppress(StorageUnavailable):
-            await self._unmark(state)
         if checkpoint is not None:
             with suppress(StorageUnavailable):
                 await self._drop_others(checkpoint)
@@ -257,6 +255,7 @@ class JobRun(ABC):
                 # Nobody goes on with it.
                 inputs = arrays_of(self.job.spec.inputs)
                 await self._parts.storage.drop(self._tenant, self.job.job_id, inputs)
+            await self._unmark(state)
         return is_written
 
     async def _unmark(self, state: JobState) -> None:
