@@ -1,5 +1,7 @@
 """Lattices whose blocked sites come as a stream: many more than a message holds."""
 
+import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,34 @@ async def test_what_makes_no_sense_creates_nothing(client: Client, case: str) ->
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
     assert [violation.field for violation in error.violations] == [field]
     assert (await client.page()).total_count == 0
+
+
+async def test_an_upload_that_is_cancelled_creates_nothing_and_may_be_repeated(
+    client: Client,
+) -> None:
+    blocked, sent = sites((300, 400)), asyncio.Event()
+    of_it: dict[str, Any] = {
+        "shape": blocked.shape,
+        "bit_order": LITTLE,
+        "request_id": str(uuid.uuid4()),
+    }
+
+    async def requests() -> AsyncIterator[uploads_pb2.UploadLatticeRequest]:
+        body = HttpBody(data=bits(blocked)[:10_000])
+        yield uploads_pb2.UploadLatticeRequest(body=body, **of_it)
+        sent.set()
+        await asyncio.Event().wait()
+
+    stub = LatticeUploadServiceStub(client.channel)
+    uploading = stub.UploadLattice(requests(), metadata=client.metadata)
+    await sent.wait()
+    uploading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await uploading
+
+    assert not (await client.page()).lattices
+    whole = await upload(client, bits(blocked), **of_it)
+    assert [each.lattice_id for each in (await client.page()).lattices] == [whole.lattice_id]
 
 
 async def test_more_sites_than_may_be_blocked_are_refused_before_they_come(
