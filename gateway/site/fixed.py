@@ -1,5 +1,6 @@
 """Pages whose bytes never change while a process runs: compressed once, and not sent twice."""
 
+import functools
 import gzip
 import hashlib
 import re
@@ -42,6 +43,8 @@ def fixed_page(path: str, content: bytes, media_type: str, headers: Mapping[str,
     return Route(path, answer)
 
 
+# A process that makes several gateways, as tests do, compresses each page once.
+@functools.lru_cache(maxsize=256)
 def _representations(content: bytes) -> tuple[_Representation, _Representation]:
     digest = hashlib.sha256(content).hexdigest()[:32]
     # Without the time: every process of a gateway answers the same bytes.
