@@ -24,10 +24,14 @@ REFUSED = 97
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG = 1
+_SIGINT, _SIGQUIT, _DEFAULT = 2, 3, 0
 
 
 def launch(arguments: list[str]) -> NoReturn:
     parent_pid, death_signal, identity, directory, *command = arguments
+    # What a script starts in the background ignores them, and so would all that is started by it.
+    for number in (_SIGINT, _SIGQUIT):
+        _LIBC.signal(number, _DEFAULT)
     _step(f"becoming {identity}", lambda: _become(identity))
     _step(f"working in {directory}", lambda: _enter(directory, identity))
     # After the change of identity, which clears it.

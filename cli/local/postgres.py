@@ -389,6 +389,9 @@ class EmbeddedPostgres:
         """Start the server, again while the remains of a crashed one are still leaving."""
         deadline = time.monotonic() + self._start_timeout_s
         while True:
+            if is_cancelled():
+                # What is told to end before it is PostgreSQL may not hear of it.
+                raise PostgresError("the start of PostgreSQL was given up")
             log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
             self._child = self._spawn()
             if self._is_ready_by(deadline, is_cancelled):

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tests.conftest import FAST
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 FOR_EVER = "import time; print('up', flush=True); time.sleep(600)"
-QUICK = SupervisorLimits(start_timeout_s=10.0, backoff_min_s=0.01, backoff_max_s=0.05)
+QUICK = SupervisorLimits(start_timeout_s=60.0, backoff_min_s=0.01, backoff_max_s=0.05)
 
 
 def program(
@@ -229,6 +229,17 @@ def test_a_postgres_that_cannot_start_ends_all_and_says_why(tmp_path: Path) -> N
     assert other.pid() is None
 
 
+@pytest.fixture(params=[False, True], ids=["", "in-the-background-of-a-script"])
+def _signals(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a shell starts with `&` ignores what a terminal sends."""
+    numbers = (signal.SIGINT, signal.SIGQUIT) if request.param else ()
+    former = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    yield
+    for number, handler in zip(numbers, former, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_signals")
 def test_a_stop_while_postgres_starts_leaves_none_behind(tmp_path: Path) -> None:
     def stop() -> None:
         supervisor.request_stop()
