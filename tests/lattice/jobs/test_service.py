@@ -214,7 +214,8 @@ async def test_without_its_state_a_job_begins_anew_and_comes_to_the_same_result(
     await jobs.until(job.job_id, 1)
     await jobs.cancel(job.job_id)
 
-    shutil.rmtree(tmp_path / "girih-jobs" / tenant / job.job_id)
+    # The run that was cancelled may be dropping older states of it at this moment.
+    shutil.rmtree(tmp_path / "girih-jobs" / tenant / job.job_id, ignore_errors=True)
     await jobs.go_on(job.job_id)
 
     assert (await jobs.ended(job.job_id)).result_digest == (
