@@ -561,10 +561,11 @@ class Consumer:
         """Fetch held events when they are due; runs for ever."""
         while True:
             now_s = time.monotonic()
+            fetched_bytes = sum(lane.fetched_bytes for lane in self._lanes.values())
             due = [
                 (lane, held)
                 for lane in self._lanes.values()
-                if self._fetched_bytes < FETCHED_BYTES_MAX
+                if fetched_bytes < FETCHED_BYTES_MAX
                 for held in lane.due(now_s, FETCHED_COUNT_MAX)
             ]
             at_once = due[:FETCHES_MAX]
@@ -573,11 +574,6 @@ class Consumer:
             await asyncio.gather(*[self._fetch(lane, held) for lane, held in at_once])
             if not due:
                 await self._until_due(now_s)
-
-    @property
-    def _fetched_bytes(self) -> int:
-        """Of held events that are here."""
-        return sum(lane.fetched_bytes for lane in self._lanes.values())
 
     def _give_back(self) -> None:
         """What held events have taken that are not here any more."""
