@@ -59,22 +59,23 @@ class ComputeBusy(ResourceExhausted):
     reason: ClassVar[str] = "COMPUTE_BUSY"
 
 
-class WorkTooLarge(ResourceExhausted):
+class _RepeatedInVain(ResourceExhausted):
+    """A limit that the same call reaches again, however long its caller waits."""
+
+    def __init__(self, message: str, **metadata: Scalar) -> None:
+        super().__init__(message, retry_after_s=None, **metadata)
+
+
+class WorkTooLarge(_RepeatedInVain):
     """The work is estimated to be more than a call may have done. Do not repeat it."""
 
     reason: ClassVar[str] = "WORK_TOO_LARGE"
 
-    def __init__(self, message: str, **metadata: Scalar) -> None:
-        super().__init__(message, retry_after_s=None, **metadata)
 
-
-class AnswerTooLarge(ResourceExhausted):
+class AnswerTooLarge(_RepeatedInVain):
     """The answer does not fit into one message. Repeating the call changes nothing."""
 
     reason: ClassVar[str] = "ANSWER_TOO_LARGE"
-
-    def __init__(self, message: str, **metadata: Scalar) -> None:
-        super().__init__(message, retry_after_s=None, **metadata)
 
 
 class ConsumerTooSlow(DeadlineExceeded):
@@ -107,13 +108,10 @@ class UploadOffset(Conflict):
     reason: ClassVar[str] = "UPLOAD_OFFSET"
 
 
-class UploadsFull(ResourceExhausted):
+class UploadsFull(_RepeatedInVain):
     """A tenant has begun as many uploads as may be unfinished at once. Do not repeat it."""
 
     reason: ClassVar[str] = "UPLOADS_FULL"
-
-    def __init__(self, message: str, **metadata: Scalar) -> None:
-        super().__init__(message, retry_after_s=None, **metadata)
 
 
 class StorageUnavailable(Unavailable):
