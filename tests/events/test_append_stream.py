@@ -147,3 +147,18 @@ async def test_what_was_begun_is_answered_before_a_process_that_stops_says_so() 
     with pytest.raises(ShuttingDown):
         await collect(answers, received)
     assert received == list(range(begun_count))
+
+
+async def test_what_was_begun_is_given_up_together_and_no_later_one_is_stored() -> None:
+    work = Work([1] * 3)
+    answering = asyncio.ensure_future(anext(work.pipeline.answers(work.requests())))
+    await work.let_begin()
+
+    answering.cancel()
+    turns = [[outcome.cancelled() for outcome in work.begun]]
+    while not answering.done():
+        await asyncio.sleep(0)
+        turns.append([outcome.cancelled() for outcome in work.begun])
+
+    assert all(len(set(turn)) == 1 for turn in turns), "not one before another"
+    assert turns[-1] == [True] * 3

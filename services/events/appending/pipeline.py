@@ -44,7 +44,8 @@ class Pipeline(Generic[Request, Answer]):
         """The answers in the order of the requests. Raises what reading a request or an
         outcome raises, behind the answers to what came before, and `ShuttingDown`.
 
-        What has begun when it is closed is cancelled.
+        What has begun when it is closed is cancelled, all in one turn of the event loop, so that
+        nobody works on a later request once an earlier one was given up.
         """
         reading = asyncio.create_task(self._read(requests), name="read requests")
         reading.add_done_callback(lambda _: self._changed.set())
@@ -54,6 +55,9 @@ class Pipeline(Generic[Request, Answer]):
                 await self._until(lambda: self._begun or reading.done())
                 if not self._begun:
                     break
+                # Whoever is cancelled while it awaits an outcome itself cancels that, and those
+                # begun behind it a turn later.
+                await self._until(self._begun[0].outcome.done)
                 yield await self._begun[0].outcome
                 self._byte_count -= self._begun.popleft().byte_count
                 self._changed.set()
@@ -64,7 +68,9 @@ class Pipeline(Generic[Request, Answer]):
     async def _read(self, requests: AsyncIterator[Request]) -> None:
         async for request in requests:
             byte_count = self._size_of(request)
-            self._begun.append(_Begun(await self._begin(request), byte_count))
+            outcome = await self._begin(request)
+            outcome.add_done_callback(lambda _: self._changed.set())
+            self._begun.append(_Begun(outcome, byte_count))
             del request  # it may be large, and it may be long until the next one
             self._byte_count += byte_count
             self._changed.set()
