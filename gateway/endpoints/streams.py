@@ -28,8 +28,9 @@ _event_id = re.compile(rb"(\d{1,19})(?:-([0-9A-Za-z]{1,64}))?").fullmatch
 _SHARED_BYTES_MAX = 2**17
 """A larger response is read and made into text by each client for itself, in turns."""
 
-_EARLY_S = 0.05
-"""So long a stream that may be quiet is waited for, since it may be refused at once."""
+_SILENCE_S_MAX = 40.0
+"""So long a service may take to accept a stream that may be quiet, or to refuse it: longer than it
+waits for its database. One that says neither by then is taken to say nothing before it answers."""
 
 
 class StreamEndpoint(MethodEndpoint):
@@ -58,9 +59,7 @@ class StreamEndpoint(MethodEndpoint):
         with self._context.streams.opened(exchange) as stream:
             call = stream.call = self.call(self._start(request))
             with call.running(exchange):
-                await call.accepted()
-                first = asyncio.ensure_future(call.read())
-                await asyncio.wait({first}, timeout=self._early_s(request))
+                first = await self._first(call, request)
                 await self._respond(call, first, request, encoding, stream, exchange)
 
     def _resume(self, exchange: HttpExchange, request: Message) -> bool:
@@ -93,11 +92,20 @@ class StreamEndpoint(MethodEndpoint):
             raise ValidationError([("Last-Event-ID", "must be the id of an event of this stream")])
         return number, incarnation
 
-    def _early_s(self, request: Message) -> float | None:
-        """How long a first message is waited for before headers are sent without one."""
+    async def _first(self, call: UpstreamCall, request: Message) -> "asyncio.Future[bytes | None]":
+        """The first message: there, failed, or of a stream that was accepted and may be quiet."""
         name = self._shape.stays_open
         may_be_quiet = bool(name) and getattr(request, name)
-        return _EARLY_S if may_be_quiet else None
+        silence_s = _SILENCE_S_MAX if may_be_quiet else None
+        try:
+            async with asyncio.timeout(silence_s):
+                is_accepted = await call.accepted()
+        except TimeoutError:
+            is_accepted = True
+        first = asyncio.ensure_future(call.read())
+        if not (may_be_quiet and is_accepted):
+            await asyncio.wait({first}, timeout=silence_s)
+        return first
 
     async def _respond(
         self,

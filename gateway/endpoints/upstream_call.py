@@ -13,6 +13,7 @@ from gateway.backends.remote import Backend, PendingCall, Request
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
+from services.plumbing import correlation
 from services.plumbing.errors import ServiceError, let_go
 
 T = TypeVar("T")
@@ -50,15 +51,18 @@ class UpstreamCall:
         self.end_reason = self.end_reason or error
         self.cancel()
 
-    async def accepted(self) -> None:
-        """Wait until the service has taken the call on, which is answered by a stream."""
+    async def accepted(self) -> bool:
+        """Whether the service has taken the call on, which is answered by a stream, once it has
+        said so or has ended it."""
         try:
             async with asyncio.timeout(self._backend.response_timeout_s()):
-                await self._result(self._rpc.initial_metadata())
+                metadata = await self._result(self._rpc.initial_metadata())
         except TimeoutError:
             raise errors.no_answer() from None
         self._backend.pending.discard(self)
         self._backend.answered_count += 1
+        # What is refused has no id there.
+        return any(key == correlation.CORRELATION_KEY for key, _ in metadata)
 
     async def response(self) -> Any:  # noqa: ANN401 - a message, or its bytes
         """The only response of the call."""

@@ -34,8 +34,8 @@ _log = get_logger("hubs")
 class Upstream(Protocol):
     """A call that brings items."""
 
-    async def accepted(self) -> None:
-        """Wait until the service has taken it on; raises HttpError."""
+    async def accepted(self) -> bool:
+        """Whether the service has taken it on, once it has or has ended it; raises HttpError."""
 
     async def read(self) -> bytes | None:
         """The next response; raises HttpError."""

@@ -4,7 +4,7 @@ Travels in a `ContextVar`, so that every call made on behalf of one carries the 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -54,6 +54,12 @@ _current: ContextVar[CallContext | None] = ContextVar("girih_client_context", de
 def current_context() -> CallContext:
     """The context bound here, or an empty one."""
     return _current.get() or CallContext()
+
+
+def is_accepted(initial_metadata: Iterable[tuple[str, str | bytes]] | None) -> bool:
+    """Whether a server has taken a call that it answers with a stream, as far as it has said
+    so: in what it refuses there is no id ahead of the answer."""
+    return any(key == CORRELATION_KEY for key, _ in initial_metadata or ())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import grpc.aio
 
 from girih.client.caller import Caller
 from girih.client.calls import begun, cancelled_call, metadata_of, next_response, resumed
+from girih.client.context import is_accepted
 from girih.client.cursors import Batch, ReadCursor
 from girih.client.errors import GirihError, Unavailable
 from girih.client.events import RecordedEvent
@@ -114,9 +115,8 @@ class Subscription:
         call: ReadCall = begun(self._stub.Read, self._cursor.begin(), metadata=metadata)
         self._call = call
         try:
-            await _accepted(call, timeout_s)
-            self.is_connected = True
-            if self._on_connected is not None and not call.done():
+            self.is_connected = await _accepted(call, timeout_s)
+            if self.is_connected and self._on_connected is not None:
                 await self._on_connected()
             while response := await next_response(call, None):
                 if (batch := self._cursor.take(response)) is not None:
@@ -131,11 +131,11 @@ class Subscription:
             call.cancel()
 
 
-async def _accepted(call: ReadCall, timeout_s: float) -> None:
-    """Return once the server has taken the call, or has ended it."""
+async def _accepted(call: ReadCall, timeout_s: float) -> bool:
+    """Whether the server has taken the call, once it has or has ended it."""
     try:
         async with asyncio.timeout(timeout_s):
-            await call.initial_metadata()
+            return is_accepted(await call.initial_metadata())
     except TimeoutError:
         raise Unavailable.no_answer("the event store did not take the call in time") from None
     except asyncio.CancelledError as cancelled:

@@ -39,6 +39,8 @@ class Call:
     """Whether anybody waits for it."""
     on_end: Callable[[Callable[[], None]], None]
     """Has a function called when nobody does any more."""
+    accept: Callable[[], None]
+    """Tells who waits for an answer of several parts that there will be one. Once, before any."""
 
 
 class RunningCalls:
@@ -115,6 +117,7 @@ def _method_handler(
     options: Any = method.GetOptions()
     scope = options.Extensions[options_pb2.scope]
     bytes_max = options.Extensions[options_pb2.request_bytes_max] or _REQUEST_BYTES_MAX
+    stays_open = bool(options.Extensions[options_pb2.stream].stays_open)
     kind: Any = GetMessageClass(method.input_type)
 
     def request_of(content: Any) -> Any:  # noqa: ANN401 - one message, or an iterator of them
@@ -134,8 +137,8 @@ def _method_handler(
         with running.counted():
             try:
                 call = admit(scope, context)
-                # So that whoever waits for the call to be taken is answered before there is a part.
-                context.send_initial_metadata(())
+                if not stays_open:
+                    call.accept()
                 yield from serve(request_of(content), call)
             except Refused as refused:
                 refused.end(context)

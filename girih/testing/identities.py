@@ -82,14 +82,16 @@ class Identities:
             if not context.add_callback(function):
                 function()
 
+        correlation_id = _given(metadata, CORRELATION_KEY) or new_correlation_id()
         return Call(
             tenant=identity.tenant,
             actor=identity.actor,
-            correlation_id=_given(metadata, CORRELATION_KEY) or new_correlation_id(),
+            correlation_id=correlation_id,
             causation_id=_given(metadata, CAUSATION_KEY),
             check_valid=check_valid,
             is_active=is_active,
             on_end=on_end,
+            accept=lambda: context.send_initial_metadata(((CORRELATION_KEY, correlation_id),)),
         )
 
     def _identity(self, token: str) -> Identity:

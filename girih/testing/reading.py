@@ -29,6 +29,7 @@ def read(log: Log, request: pb.ReadRequest, call: Call) -> Iterator[pb.ReadRespo
     with log.changed:
         reading = _Reading(log, request)
         reading.check_incarnation()
+    call.accept()
     while True:
         call.check_valid()
         with log.changed:
@@ -44,6 +45,7 @@ def follow(log: Log, request: pb.ReadRequest, call: Call) -> Iterator[pb.ReadRes
         reading = _Reading(log, request)
         reading.check_incarnation()
         reading.check_end()
+    call.accept()
     call.on_end(lambda: _wake(log))
     signals = _Signals(reading, request)
     while reading.left:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol
 
 import grpc.aio
@@ -23,6 +24,7 @@ from services.events.schemas.reading import Upcasts
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
 from services.plumbing.errors import ServiceError
+from services.plumbing.grpc.chain import accept
 from services.plumbing.grpc.requests import MessageTooLarge, Requests
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -94,11 +96,15 @@ class EventStoreServicer:
                 yield response
                 requests.settle()
 
-    async def Read(self, request: pb.ReadRequest, _context: Context) -> AsyncIterator[bytes]:
+    async def Read(self, request: pb.ReadRequest, context: Context) -> AsyncIterator[bytes]:
         options = convert.options(request)
         tenant = correlation.current().tenant
-        read = self._followers.follow if options.is_followed else self._read
-        async with aclosing(self._upcast(request, tenant, read(tenant, options))) as responses:
+        if options.is_followed:
+            responses = self._followers.follow(tenant, options, partial(accept, context))
+        else:
+            await accept(context)
+            responses = self._read(tenant, options)
+        async with aclosing(self._upcast(request, tenant, responses)) as responses:
             async for response in responses:
                 yield response
                 del response

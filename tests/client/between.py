@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from girih.client import open_channel
+from girih.client.context import is_accepted
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import (
     EventStoreServiceServicer,
@@ -115,11 +116,12 @@ class Between(EventStoreServiceServicer):
         failure = self._next(request, context)
         if failure is not None and failure.responses == 0:
             await context.abort_with_status(failure.status)
-        await context.send_initial_metadata(())
         count = 0
         call = self.stub.Read(request, metadata=_token(context))
         self.open_calls.add(call)
         try:
+            if is_accepted(metadata := await call.initial_metadata()):
+                await context.send_initial_metadata(tuple(metadata))
             async for response in call:
                 for part in self._parts(response):
                     yield part

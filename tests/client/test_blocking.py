@@ -268,9 +268,14 @@ def test_a_client_that_is_closed_ends_what_follows_in_other_threads(client: Clie
     assert seen == [1]
 
 
-def test_following_from_behind_the_end_is_refused(client: Client) -> None:
+def test_following_from_behind_the_end_is_refused_before_it_is_connected(client: Client) -> None:
+    connected: list[bool] = []
+    following = client.follow(from_position=7, on_connected=lambda: connected.append(True))
+
     with pytest.raises(BeyondEnd):
-        next(iter(client.follow(from_position=7)))
+        next(iter(following))
+
+    assert not connected
 
 
 @pytest.fixture

@@ -142,6 +142,18 @@ async def test_interruptions_are_told_and_the_end_of_the_log_is_not_passed(
         await first(patient.follow(from_position=7), 1)
 
 
+async def test_who_is_refused_was_not_connected(events: EventStoreClient) -> None:
+    connected: list[bool] = []
+
+    async def on_connected() -> None:
+        connected.append(True)
+
+    with pytest.raises(BeyondEnd):
+        await first(events.follow(from_position=7, on_connected=on_connected), 1)
+
+    assert not connected
+
+
 async def test_what_is_gone_on_from_is_told_with_the_incarnation_that_it_is_from(
     events: EventStoreClient, broken: Between, patient: EventStoreClient
 ) -> None:

@@ -47,6 +47,13 @@ async def test_a_stream_is_followed_alone(events: "EventStoreServiceAsyncStub") 
         assert [one.revision for one in follower.received] == [0, 1, 2, 3]
 
 
+async def test_a_follower_is_told_that_it_is_one_before_anything_comes(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    async with asyncio.timeout(60), following(events) as follower:
+        assert await follower.accepted()
+
+
 async def test_a_stream_that_does_not_exist_yet_is_followed(
     events: "EventStoreServiceAsyncStub",
 ) -> None:
@@ -116,9 +123,11 @@ async def test_nobody_waits_for_what_a_restored_log_will_never_hold_again(
 
     async with following(events, request_) as follower:
         error = await refused(follower)
+        is_accepted = await follower.accepted()
 
     assert error.code() is grpc.StatusCode.ABORTED
     assert from_rpc_error(error).reason == "BEYOND_END"
+    assert not is_accepted
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from girih.client.context import is_accepted
 from girih.events.v1 import events_pb2 as pb
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ class Follower:
             await asyncio.wait([self._reading])
         return self.error
 
-    async def accepted(self) -> None:
-        """Return once the service has taken the call."""
-        await self._call.initial_metadata()
+    async def accepted(self) -> bool:
+        """Whether the service has taken the call, once it has or has ended it."""
+        return is_accepted(await self._call.initial_metadata())
 
     async def leave(self) -> None:
         self._call.cancel()

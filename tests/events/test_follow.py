@@ -55,6 +55,35 @@ async def value(server: Server, name: str) -> float:
     return server.registry.get_sample_value(name) or 0.0
 
 
+@pytest.mark.parametrize(("from_position", "is_accepted"), [(1, True), (7, False)])
+async def test_a_follower_is_accepted_once_it_is_known_that_the_log_goes_on_from_there(
+    events: "EventStoreServiceAsyncStub",
+    database_url: str,
+    from_position: int,
+    *,
+    is_accepted: bool,
+) -> None:
+    await events.Append(append_of("s"))
+    async with AsyncExitStack() as stack:
+        other = await asyncpg.connect(database_url)
+        stack.push_async_callback(other.close)
+
+        async def is_held_up() -> bool:
+            return bool(await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await other.execute("BEGIN; LOCK TABLE events.logs IN ACCESS EXCLUSIVE MODE")
+        request = pb.ReadRequest(from_position=from_position)
+        follower = await stack.enter_async_context(following(events, request))
+        accepted = asyncio.ensure_future(follower.accepted())
+
+        await eventually(is_held_up)
+        is_accepted_early = accepted.done()
+        await other.execute("ROLLBACK")
+
+        assert await asyncio.wait_for(accepted, 60) is is_accepted
+        assert not is_accepted_early
+
+
 async def test_what_one_process_appends_is_followed_through_another_at_once(
     events: "EventStoreServiceAsyncStub", settings: Settings, authority: Authority
 ) -> None:

@@ -57,6 +57,7 @@ from services.plumbing.errors import (
 )
 from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc import server as plumbing_server
+from services.plumbing.grpc.chain import accept
 from services.plumbing.grpc.requests import CallIdle
 from services.plumbing.identity import OPS_READ, Principal
 from services.plumbing.metrics import ClientMetrics
@@ -167,6 +168,10 @@ class SampleService:
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     broken: set[str] = field(default_factory=set)
     """Whose calls break when they are told more."""
+    placing_s: float = 0.0
+    """How long it takes to know whether a call of Count is refused."""
+    accepts: bool = True
+    """Says of calls of Count that they are accepted ahead of what it answers."""
     lost_count: int = 0
     """So many calls of Echo and Fail that come next are lost, as when a connection breaks."""
 
@@ -202,10 +207,7 @@ class SampleService:
     async def Count(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self._note(context)
         size = request.batch_size or request.to or 1
-        if request.HasField("from_position") and request.HasField("from_place"):
-            raise ThingChanged("two ways to begin")
-        if request.incarnation not in ("", request.present_incarnation):
-            raise ThingChanged("what was counted is no more")
+        await self._place(request, context)
         if request.order:
             last = request.from_position if request.HasField("from_position") else request.to
             for n in range(last, 0, -1):
@@ -220,13 +222,23 @@ class SampleService:
                 "CountResponse", counted=counted, head=request.to, incarnation=incarnation
             )
             self.yielded = last
-        if request.HasField("fail_after") and request.fail_after == 0:
-            raise ThingChanged("it changed meanwhile")
         if request.follow:
             async for response in self._live(max(begin, request.to), request):
                 yield response
         if request.hang:
             await self._hang()
+
+    async def _place(self, request: Any, context: Any) -> None:
+        """Refuse a call of Count, or accept it."""
+        await asyncio.sleep(self.placing_s)
+        if request.HasField("from_position") and request.HasField("from_place"):
+            raise ThingChanged("two ways to begin")
+        if request.incarnation not in ("", request.present_incarnation):
+            raise ThingChanged("what was counted is no more")
+        if request.HasField("fail_after") and request.fail_after == 0 == request.to:
+            raise ThingChanged("it changed meanwhile")
+        if self.accepts:
+            await accept(context)
 
     async def _live(self, last: int, request: Any) -> AsyncIterator[Any]:
         call_id = correlation.current().correlation_id

@@ -1,5 +1,6 @@
 """Streams as lines and as events: their form, their failures and their end."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.endpoints import stream_encodings
+from gateway.endpoints import stream_encodings, streams
 from tests.gateway.sample import Gateway, SampleService, descriptor, gateway_before, until
 
 _EVENTS = {"accept": "text/event-stream"}
@@ -194,6 +195,47 @@ async def test_a_quiet_stream_that_is_refused_has_a_status_of_its_own(
     answer = await online.get("/v1/count?follow=true&failAfter=0", headers=_EVENTS)
 
     assert answer.status_code == 409
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+async def test_a_quiet_stream_is_refused_by_its_status_however_long_that_takes(
+    service: SampleService, online: httpx.AsyncClient, *, accepts: bool
+) -> None:
+    service.placing_s, service.accepts = 0.3, accepts
+
+    answer = await online.get("/v1/count?follow=true&failAfter=0", headers=_EVENTS)
+
+    assert answer.status_code == 409
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+async def test_a_quiet_stream_that_takes_long_to_place_is_open_once_it_is_accepted_or_answered(
+    service: SampleService, online: httpx.AsyncClient, *, accepts: bool
+) -> None:
+    service.placing_s, service.accepts = 0.3, accepts
+    query = "/v1/count?follow=true" if accepts else "/v1/count?follow=true&to=1"
+
+    async with asyncio.timeout(10), online.stream("GET", query, headers=_EVENTS) as answer:
+        first = await anext(answer.aiter_lines())
+
+    assert answer.status_code == 200
+    assert first == "retry: 2000"
+
+
+async def test_a_service_that_says_nothing_ahead_of_what_it_answers_does_not_keep_a_stream_closed(
+    service: SampleService, online: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_SILENCE_S_MAX", 0.1)
+    service.accepts = False
+
+    async with online.stream("GET", "/v1/count?follow=true", headers=_EVENTS) as answer:
+        arriving = answer.aiter_lines()
+        begin = await anext(arriving)
+        service.count_on(1)
+        lines_of_event = [await anext(arriving) for _ in range(3)]
+
+    assert (answer.status_code, begin) == (200, "retry: 2000")
+    assert "id: 1" in lines_of_event
 
 
 async def test_a_stream_that_ends_by_itself_is_waited_for_before_it_begins(

@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from girih.client.caller import Caller, Metadata, with_token
+from girih.client.context import is_accepted
 from girih.client.cursors import Cursor
 from girih.client.errors import ClientClosed, GirihError, Unavailable
 from girih.client.refusals import from_rpc_error
@@ -127,9 +128,9 @@ class WatchedCall:
             self._changed.notify()
         self._call.cancel()
 
-    def accepted(self, timeout_s: float) -> None:
-        """Return once the server has taken the call, or has ended it."""
-        self._wait(self._call.initial_metadata, timeout_s)
+    def accepted(self, timeout_s: float) -> bool:
+        """Whether the server has taken the call, once it has or has ended it."""
+        return is_accepted(self._wait(self._call.initial_metadata, timeout_s))
 
     def next(self, timeout_s: float | None) -> Any:  # noqa: ANN401 - a response of the rpc
         """The next answer, None at the end; raises GirihError."""

@@ -82,9 +82,8 @@ class Subscription:
             if self._closed.is_set():
                 return
             try:
-                call.accepted(timeout_s)
-                self.is_connected = True
-                if self._on_connected is not None:
+                self.is_connected = call.accepted(timeout_s)
+                if self.is_connected and self._on_connected is not None:
                     self._on_connected()
                 while (response := call.next(None)) is not None:
                     if (batch := self._cursor.take(response)) is not None:

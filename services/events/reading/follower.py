@@ -7,7 +7,7 @@ it does not; so it may fall behind and catch up as often as it likes. Knows no w
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Literal, NamedTuple, Protocol
@@ -89,9 +89,15 @@ class Followers:
         """How far each follower is behind the live end of its log. Also for other threads."""
         return [following.lag() for following in list(self._active)]
 
-    async def follow(self, tenant: TenantId, options: ReadOptions) -> AsyncGenerator[bytes, None]:
+    async def follow(
+        self,
+        tenant: TenantId,
+        options: ReadOptions,
+        on_placed: Callable[[], Awaitable[None]] | None = None,
+    ) -> AsyncGenerator[bytes, None]:
         """Responses with the records of `options`, in order and each once, as they come.
 
+        `on_placed` is awaited before the first, once it is known that the log goes on from there.
         Ends only when there is a limit. Raises `BeyondEnd`, `LogReplaced`, `ShuttingDown`,
         `ReadersBusy`, and `DatabaseUnavailable` when the database stays away. Close it.
         """
@@ -106,6 +112,8 @@ class Followers:
                 )
                 active.callback(self._active.discard, following)
                 self._active.add(following)
+                if on_placed is not None:
+                    await on_placed()
                 steps, deliveries = following.steps(), Deliveries()
                 if options.heartbeat_s is not None:
                     steps = _with_heartbeats(steps, following, options.heartbeat_s)

@@ -84,6 +84,16 @@ class Rpc:
     """Calls that go well are logged at debug level only."""
     is_traced: bool = True
     """Its calls have spans, where anything is traced."""
+    accepts: bool = False
+    """Its handler says when a call is accepted. See `accept`."""
+
+
+async def accept(context: Context) -> None:
+    """Tell the caller of a stream that its call was accepted, and its id, ahead of any message.
+
+    Once, and before the first of them. What ends a call sooner is known to be a refusal.
+    """
+    await context.send_initial_metadata(((CORRELATION_KEY, correlation.current().correlation_id),))
 
 
 def grpc_type(*, takes_stream: bool, gives_stream: bool) -> GrpcType:
@@ -300,11 +310,10 @@ async def _send_correlation(rpc: Rpc, context: Context, call: Call) -> None:
     For the others it goes behind the answer: sending it ahead costs a message of its own,
     which is a sixth of what an empty call costs.
     """
-    pair = ((CORRELATION_KEY, call.correlation_id),)
-    if rpc.gives_stream:
-        await context.send_initial_metadata(pair)
-    else:
-        context.set_trailing_metadata(pair)
+    if not rpc.gives_stream:
+        context.set_trailing_metadata(((CORRELATION_KEY, call.correlation_id),))
+    elif not rpc.accepts:
+        await accept(context)
 
 
 async def _abort(context: Context, status: grpc.Status, call: Call) -> NoReturn:

@@ -20,3 +20,9 @@ def request_bytes_max(method: MethodDescriptor) -> int:
     """How many bytes a message may have that is sent to the rpc."""
     options: Any = method.GetOptions()
     return options.Extensions[options_pb2.request_bytes_max] or REQUEST_BYTES_MAX
+
+
+def stays_open(method: MethodDescriptor) -> bool:
+    """Whether a call may be quiet for as long as it likes, from its beginning."""
+    options: Any = method.GetOptions()
+    return bool(options.Extensions[options_pb2.stream].stays_open)

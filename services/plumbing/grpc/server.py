@@ -135,7 +135,9 @@ class Server:
         Raises `MissingScope` when it gives none, and `MissingRpc` when one is not implemented.
         Rpcs named in `raw_responses` give bytes that are sent as they are. A service that
         `needs_nothing` is healthy whatever else is down; `quiet` calls are logged for debugging,
-        and have no spans, as those of a service have none that is not `is_traced`.
+        and have no spans, as those of a service have none that is not `is_traced`. Where the
+        contract says that an rpc stays open, its method says when a call is accepted; see
+        `chain.accept`.
         """
         for method in service.methods:
             path = f"/{service.full_name}/{method.name}"
@@ -153,6 +155,7 @@ class Server:
                 scope=self._scope(scope_of(method), method),
                 quiet=quiet,
                 is_traced=is_traced and not quiet,
+                accepts=contract.stays_open(method),
             )
             self._handlers[path] = self._chain.wrap(rpc)
         self._services.append(service.full_name)
