@@ -6,6 +6,7 @@ The ways to prove who calls, the headers, and the gateway's own schemas.
 from collections.abc import Iterable
 from typing import Any, Final
 
+from gateway.accounts.policy.roles import KEY_SCOPES
 from gateway.accounts.tickets.ticket import QUERY_PARAMETER
 
 Json = dict[str, Any]
@@ -40,6 +41,7 @@ SECURITY_SCHEMES: Final[Json] = {
         "the URL that `/auth/tickets` answers. It opens that one URL, once.",
     },
 }
+_KEY: Final = "ApiKey"
 _FOR_STREAMS: Final = "StreamTicket"
 
 
@@ -48,7 +50,8 @@ def security(scope: str, *, takes_ticket: bool = False) -> list[Json]:
     if scope == PUBLIC:
         return []
     scopes = [] if scope == SIGNED_IN else [scope]
-    return [{name: scopes} for name in SECURITY_SCHEMES if takes_ticket or name != _FOR_STREAMS]
+    takes = {_FOR_STREAMS: takes_ticket, _KEY: KEY_SCOPES.issuperset(scopes)}
+    return [{name: scopes} for name in SECURITY_SCHEMES if takes.get(name, True)]
 
 
 def response(description: str, content: Json, headers: Iterable[str] = ()) -> Json:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from gateway.accounts.policy.roles import KEY_SCOPES
 from gateway.app import read_contract
 from gateway.contract.comments import errors_of
 from gateway.contract.descriptors import http_rules, scope_of
@@ -393,6 +394,15 @@ def test_every_route_says_who_may_call_it(real: dict[str, Any]) -> None:
         }
         assert needed == ({scope} - {"public", "signed-in"}), rule.template.text
         assert (operation["security"] == []) == (scope == "public"), rule.template.text
+
+
+def test_a_key_opens_the_routes_whose_scopes_it_may_have_and_no_others(
+    real: dict[str, Any],
+) -> None:
+    for rule in rules_of(read_contract()):
+        schemes = {name for one in operation_of(real, rule)["security"] for name in one}
+        is_for_keys = scope_of(rule.method) in KEY_SCOPES | {"signed-in"}
+        assert ("ApiKey" in schemes) == is_for_keys, rule.template.text
 
 
 def test_a_public_route_promises_no_errors_of_tokens(real: dict[str, Any]) -> None:
