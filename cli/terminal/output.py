@@ -196,9 +196,10 @@ def size(byte_count: int) -> str:
 
 
 def yaml_of(value: Json) -> str:
-    import yaml
+    # Here, since what reads and writes YAML takes longer to import than most commands.
+    from cli.terminal.yaml_text import yaml_of
 
-    return str(yaml.safe_dump(value, allow_unicode=True, sort_keys=False)).rstrip("\n")
+    return yaml_of(value)
 
 
 def _forget_stdout() -> None:
