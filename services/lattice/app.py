@@ -183,7 +183,9 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     past = Past(journal)
     replaying = Replaying(parts.reader, parts.writer, applier)
     earlier = EarlierStates(past, replaying, with_bitmaps)
-    servicer = LatticeServicer(calls, costs, earlier, message_bytes_max=settings.message_bytes_max)
+    servicer = LatticeServicer(
+        calls, costs, earlier, parts.uploads, message_bytes_max=settings.message_bytes_max
+    )
     server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
     field_servicer = fields_servicer.FieldServicer(parts, earlier, operations)
     server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)

@@ -15,6 +15,7 @@ from services.lattice.calls import Calls, plan, tenant
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.costs import Costs
+from services.lattice.fields.uploads import Uploads
 from services.lattice.operations.bitmaps import EarlierSpecs, read_blocked
 from services.lattice.operations.distances import find_distances
 from services.lattice.operations.paths import find_path, find_paths
@@ -39,8 +40,15 @@ class LatticeServicer:
     """Serves lattices to whoever calls, each tenant its own."""
 
     def __init__(
-        self, calls: Calls, costs: Costs, earlier: EarlierSpecs, *, message_bytes_max: int
+        self,
+        calls: Calls,
+        costs: Costs,
+        earlier: EarlierSpecs,
+        uploads: Uploads,
+        *,
+        message_bytes_max: int,
     ) -> None:
+        self._uploads = uploads
         self._earlier = earlier
         self._calls = calls
         self._costs = costs
@@ -93,7 +101,9 @@ class LatticeServicer:
         self, request: pb.DeleteLatticeRequest, _context: Context
     ) -> pb.DeleteLatticeResponse:
         validation.check(request)
-        await self._lattices.delete(tenant(), domain.lattice_id(request.lattice_id))
+        lattice_id = domain.lattice_id(request.lattice_id)
+        await self._lattices.delete(tenant(), lattice_id)
+        await self._uploads.give_back(tenant(), lattice_id)
         return pb.DeleteLatticeResponse()
 
     async def FindPath(self, request: pb.FindPathRequest, _context: Context) -> bytes:

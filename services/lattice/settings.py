@@ -93,7 +93,7 @@ class Settings(ServerSettings):
     """How many fields one lattice may have."""
     uploads_max: int = Field(default=256, ge=1, le=100_000)
     """How many uploads of fields a tenant may have begun and not finished. One that is given up
-    counts until it expires."""
+    counts until it expires, or its lattice is deleted."""
     fields_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**40)
     """The memory that is kept to tell which fields lattices have, in bytes."""
     transfer_bytes: int = Field(default=256 * _MIB, ge=64 * _MIB, le=2**40)

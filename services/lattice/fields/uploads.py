@@ -8,6 +8,7 @@ nothing can be told of that is not kept.
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +23,8 @@ from services.lattice.arrays.digests import chunk_digest
 from services.lattice.arrays.number_type import NumberType
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.send_budget import SendBudget
-from services.lattice.errors import UploadNotFound, UploadOffset
+from services.lattice.domain import LatticeId
+from services.lattice.errors import StorageUnavailable, UploadNotFound, UploadOffset
 from services.lattice.fields.chunk_writer import AT_ONCE, ChunkWriter
 from services.lattice.fields.incoming import Incoming
 from services.lattice.fields.states import FieldState
@@ -99,6 +101,19 @@ class Uploads:
             await self._arrays.objects.put(f"{place.folder}/{_ABOUT}", [orjson.dumps(about)])
             await self._arrays.objects.settle(place.folder)
         return self._upload(place, lattice, about, chunk_count=0)
+
+    async def give_back(self, tenant: TenantId, lattice_id: LatticeId) -> None:
+        """Have those of a lattice that is deleted count no longer.
+
+        One that another replica begins in that moment counts until it expires, as all do while
+        their storage is away.
+        """
+        objects = self._arrays.objects
+        with suppress(StorageUnavailable):
+            if begun := [name async for name in objects.folders(f"{tenant}/{_BEGUN}")]:
+                own = {name async for name in objects.folders(f"{tenant}/{lattice_id}")}
+                for upload_id in own.intersection(begun):
+                    await self._arrays.remove(ArrayPlace(tenant, _BEGUN, upload_id))
 
     async def get(
         self, tenant: TenantId, lattice: HeldLattice, name: str, upload_id: str

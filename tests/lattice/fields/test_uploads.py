@@ -72,6 +72,27 @@ async def test_no_more_uploads_are_unfinished_than_may_be_whichever_replica_is_a
         assert again.reason == "UPLOADS_FULL"
 
 
+async def test_uploads_of_a_lattice_that_is_deleted_do_not_count_for_any_replica(
+    event_store: tuple[Process, str], authority: Authority, tenant: str
+) -> None:
+    async with (
+        replica(event_store[1], authority, tenant, LATTICE_UPLOADS_MAX="2") as one,
+        replica(event_store[1], authority, tenant, LATTICE_UPLOADS_MAX="2") as other,
+    ):
+        for each in (one, other):
+            await until(each.is_serving)
+        kept, deleted = [(await one.create(shape=SHAPE)).lattice_id for _ in range(2)]
+        await begun(Fields(one), kept)
+        gone = await begun(Fields(one), deleted)
+        assert not await may_begin(Fields(one), kept)
+
+        await other.delete(deleted)
+
+        assert not is_marked(authority, tenant, gone)
+        await begun(Fields(one), kept)
+        assert not await may_begin(Fields(other), kept)
+
+
 async def test_of_uploads_begun_at_once_no_more_are_let_in_than_may_be(
     event_store: tuple[Process, str], authority: Authority, tenant: str
 ) -> None:
