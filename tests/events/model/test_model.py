@@ -8,7 +8,7 @@ from tests.events.model.checking import check
 from tests.events.model.faults import FAULTS
 
 SEQUENCES = 150
-"""A short form of `python -m tests.events.model`. Each planted mistake is found by the twentieth."""
+"""Of the 10,000 of `python -m tests.events.model`. What is planted is found by the twentieth."""
 SEEDS = {"miscounted": 2}
 """With 1, as for others, it takes hundreds of sequences to find it."""
 
