@@ -204,6 +204,11 @@ class FieldWriter:
         if array_id and ArrayPlace(tenant, lattice_id, array_id).age_s > self._age_s:
             raise UploadNotFound("the upload has expired", upload_id=array_id)
 
+    def is_young(self, place: ArrayPlace) -> bool:
+        """Whether what is written there has time until `check_young`, so that nobody needs to go on
+        in another array."""
+        return place.age_s < self._age_s / 2
+
     async def _job(
         self, tenant: TenantId, lattice: HeldLattice, write: FieldWrite, incoming: Incoming
     ) -> _Job:

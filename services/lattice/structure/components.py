@@ -169,7 +169,6 @@ class ComponentLabeller:
             slab_done()
 
         layout = ArrayLayout.of(LABEL_TYPE, slabs.shape)
-        place = ArrayPlace.new(tenant, lattice_id)
         storage = WorkerArrays(storage=cluster.setup.storage)
         digests: dict[int, bytes] = {}
 
@@ -181,6 +180,7 @@ class ComponentLabeller:
             await cluster.fold(cluster_slab, slabs.tasks(blocked, 1), join)
             await asyncio.to_thread(joining.finished)
             numbers = await asyncio.to_thread(joining.numbers)
+            place = ArrayPlace.new(tenant, lattice_id)
             tasks = (
                 LabelTask(slab=slab, numbers=own, storage=storage, place=place)
                 for slab, own in zip(slabs.tasks(blocked, 1), numbers, strict=True)

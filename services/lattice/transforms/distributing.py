@@ -6,10 +6,11 @@ collector removes it.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain as chained
+from itertools import islice, takewhile
 
 from services.lattice.arrays.content import FieldContent
 from services.lattice.computing.compilation import Compilation
@@ -149,14 +150,17 @@ class ChainDistributor:
                     shape=chain.fits[0].shape,
                     content=state.source,
                 )
-                made, taken = await self._passed(chain, source, passes[state.number], state, note)
+                state, made = await self._passed(chain, source, passes[state.number], state, note)
+                if made is None:
+                    state = await self._renewed(tenant, lattice_id, passes, state)
+                    continue
                 if state.number + 1 == len(passes):
-                    return made, _reports(chain, passes, taken)
+                    return made, _reports(chain, passes, state.taken)
                 if note is None:
                     place = ArrayPlace(tenant, lattice_id, made.array_id)
                     between.push_async_callback(self._writer.arrays.remove, place)
                 behind = _begin(plan, state.number + 1, made, tenant, lattice_id)
-                state = replace(behind, taken=taken)
+                state = replace(behind, taken=state.taken)
 
     def planned(self, chain: Chain) -> Sequence[Pass]:
         """The passes of a chain. Raises WorkTooLarge where nobody does them, or where a step needs
@@ -178,8 +182,12 @@ class ChainDistributor:
         work: Pass,
         state: ChainState,
         note: Note | None,
-    ) -> tuple[FieldContent, Sequence[Taken]]:
-        """What a pass makes, kept, and what steps took up to its end."""
+    ) -> tuple[ChainState, FieldContent | None]:
+        """How far a chain is behind a pass, and what that makes, kept.
+
+        None for a pass that is to go on in another array, since this one is not young any more:
+        at least one box is done then.
+        """
         boxes = list(cut(source.shape, work.lengths))
         if work.needs_bounds:
             bounds = state.bounds or await self._bounds(source, boxes)
@@ -187,7 +195,13 @@ class ChainDistributor:
         layout = _layout_behind(work)
         place = ArrayPlace(source.tenant, source.lattice_id, state.target)
         left = islice(boxes, state.boxes_done, None)
-        tasks = (BoxTask(source=source, work=work, box=box, target=place) for box in left)
+        tasks: Iterator[BoxTask] = (
+            BoxTask(source=source, work=work, box=box, target=place) for box in left
+        )
+        if note is not None:
+            tasks = chained(
+                islice(tasks, 1), takewhile(lambda _: self._writer.is_young(place), tasks)
+            )
         noted = note or (lambda _state: None)
 
         def take(box: BoxDone) -> None:
@@ -202,12 +216,14 @@ class ChainDistributor:
             except PartUnfit as unfit:
                 name = chain.steps[unfit.step].name
                 raise TransformUnfit(unfit.problem, step=unfit.step, transform=name) from unfit
+            if state.boxes_done < len(boxes):
+                return state, None
             ordered = [state.digests[ordinal] for ordinal in range(layout.chunking.count)]
             digest = await self._writer.arrays.seal(place, layout, ordered)
         made = FieldContent(
             number_type=layout.number_type, digest=digest, fill=layout.fill, array_id=place.array_id
         )
-        return made, state.taken
+        return state, made
 
     async def _taken_over(
         self,
@@ -217,26 +233,46 @@ class ChainDistributor:
         passes: Sequence[Pass],
         begun: ChainState,
     ) -> ChainState | None:
-        """A state to go on from in an array of its own: it is as young as this, and nobody else
-        writes into it. None where what was kept is gone."""
-        layout, arrays = _layout_behind(passes[begun.number]), self._writer.arrays
-        before = ArrayPlace(tenant, lattice_id, begun.target)
-        place = ArrayPlace.new(tenant, lattice_id)
-        kept = [
-            ordinal
-            for ordinal, digest in begun.digests.items()
-            if digest != layout.filled_digest(ordinal)
-        ]
-        source = content if begun.number == 0 else begun.source
+        """A state to go on from in arrays of its own: they are as young as this, and nobody else
+        writes into them. None where what was kept is gone."""
         try:
-            if begun.number:
-                read = ArrayLayout.of(source.number_type, passes[0].before.shape)
-                of = ArrayPlace(tenant, lattice_id, source.array_id)
-                await arrays.chunk_digests(of, read, source.digest)
-            await arrays.copy_chunks(before, place, layout, kept)
+            taken = await self._renewed(tenant, lattice_id, passes, begun)
         except ChunkDamaged:
             return None
-        return replace(begun, source=source, target=place.array_id)
+        return taken if begun.number else replace(taken, source=content)
+
+    async def _renewed(
+        self, tenant: str, lattice_id: str, passes: Sequence[Pass], state: ChainState
+    ) -> ChainState:
+        """The same in arrays that begin now, with the chunks that are there.
+
+        What the first pass reads is somebody else's, and stays. Raises ChunkDamaged.
+        """
+        source, arrays = state.source, self._writer.arrays
+        if state.number:
+            read = ArrayLayout.of(source.number_type, passes[0].before.shape, source.fill)
+            before = ArrayPlace(tenant, lattice_id, source.array_id)
+            digests = await arrays.chunk_digests(before, read, source.digest)
+            if not self._writer.is_young(before):
+                place = await self._copied(before, read, dict(enumerate(digests)))
+                await arrays.seal(place, read, digests)
+                source = replace(source, array_id=place.array_id)
+        begun = ArrayPlace(tenant, lattice_id, state.target)
+        target = await self._copied(begun, _layout_behind(passes[state.number]), state.digests)
+        return replace(state, source=source, target=target.array_id)
+
+    async def _copied(
+        self, before: ArrayPlace, layout: ArrayLayout, digests: Mapping[int, bytes]
+    ) -> ArrayPlace:
+        """A new array with those chunks of another one."""
+        place = ArrayPlace.new(before.tenant, before.lattice_id)
+        kept = [
+            ordinal
+            for ordinal, digest in digests.items()
+            if digest != layout.filled_digest(ordinal)
+        ]
+        await self._writer.arrays.copy_chunks(before, place, layout, kept)
+        return place
 
     async def _bounds(self, source: KeptArray, boxes: Iterable[Box]) -> tuple[float, float]:
         """The least and the greatest finite number."""

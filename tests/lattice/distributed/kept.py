@@ -39,20 +39,30 @@ class Kept:
     def __init__(self, folder: Path, scheduler: str = "") -> None:
         """`scheduler` is the address of one; without it the workers are those of this machine."""
         self.folder = folder
-        states = FieldStates(MemoryJournal(), cache_bytes=1 << 20, confirm_timeout_s=1)
-        limits = FieldLimits(field_bytes_max=1 << 40, fields_max=9, uploads_max=9)
-        arrays = ArrayStore(open_store(str(folder)))
-        self.writer = FieldWriter(states, arrays, limits, SendBudget(1 << 28), upload_s=3600)
-        self.reader = FieldReader(arrays)
+        self._arrays = ArrayStore(open_store(str(folder)))
+        self.writer = self._writer(upload_s=3600)
+        self.reader = FieldReader(self._arrays)
         self.compute = Compute(threads=1, bytes_max=1 << 31, waiting_max=9)
         self.cluster = Cluster(
             ClusterSetup(
                 storage=str(folder), scheduler=scheduler, worker_count=2, worker_bytes=1 << 30
             )
         )
-        self.distributor = ChainDistributor(
+        self.distributor = self._distributor(self.writer)
+
+    def distributor_of(self, upload_s: float) -> ChainDistributor:
+        """One that has so long for what it makes."""
+        return self._distributor(self._writer(upload_s))
+
+    def _writer(self, upload_s: float) -> FieldWriter:
+        states = FieldStates(MemoryJournal(), cache_bytes=1 << 20, confirm_timeout_s=1)
+        limits = FieldLimits(field_bytes_max=1 << 40, fields_max=9, uploads_max=9)
+        return FieldWriter(states, self._arrays, limits, SendBudget(1 << 28), upload_s=upload_s)
+
+    def _distributor(self, writer: FieldWriter) -> ChainDistributor:
+        return ChainDistributor(
             self.cluster,
-            self.writer,
+            writer,
             Compilation((), lambda _kind: None),
             WorkLimit(1 << 40),
             box_bytes=BOX_BYTES,

@@ -100,6 +100,31 @@ async def test_a_chain_goes_on_behind_the_boxes_that_are_noted(kept: Kept) -> No
         assert (anew, len(all_of_it)) == (expected, len(notes))
 
 
+@pytest.mark.timeout(600)
+async def test_a_pass_that_outlasts_its_array_goes_on_in_a_younger_one(kept: Kept) -> None:
+    array = np.random.default_rng(7).normal(size=SHAPE).astype(np.float32)
+    chain = Chain.of(
+        [numbers.Normalise(0.0, 1.0), neighbours.Diffuse(0.1, 2), numbers.Normalise(0.0, 3.0)],
+        fit_of(array, (True, False, False)),
+    )
+    content, passes = await kept.keep(array), kept.distributor.planned(chain)
+    # Of whose time half is over when they begin: each box is in an array of its own.
+    hasty = kept.distributor_of(upload_s=0)
+    notes: list[ChainState] = []
+
+    made, _ = await hasty.carried_out(TENANT, LATTICE, content, chain, passes, None, notes.append)
+
+    expected, _ = chain.apply(array, GO)
+    assert made.digest == (await kept.keep(expected)).digest
+    assert len(passes) > 1
+    for number, work in enumerate(passes):
+        states = [state for state in notes if state.number == number]
+        assert len({state.target for state in states}) == work.box_count
+        # What it reads is somebody else's in the first pass alone.
+        assert len({state.source.array_id for state in states}) == (work.box_count if number else 1)
+    assert made.array_id == notes[-1].target
+
+
 async def check_statistics(kept: Kept, content: FieldContent, array: np.ndarray) -> None:
     """Of one thread and of workers they are the same to the bit."""
     source = await kept.reader.source(TENANT, LATTICE, SHAPE, content)
