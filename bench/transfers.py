@@ -2,8 +2,9 @@
 
 python -m bench.transfers [--rounds 5] [--mib 64]
 
-The limit is a socket between two processes that only carries the bytes, in turns with ours. An
-upload ends when every chunk is durable and the event is recorded: what the disk takes by itself is
+The limits are a socket between two processes that only carries the bytes, and gRPC between them
+with a servicer that throws the pieces away or sends the same one, in turns with ours. An upload
+ends when every chunk is durable and the event is recorded: what the disk takes by itself is
 printed, too. Whatever was sent, the services must hold no more memory than after the first round.
 """
 
@@ -16,7 +17,9 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,6 +43,9 @@ _PIECE_BYTES = 1 << 18
 _MB = 1e6
 _CHUNK_BYTES = 1 << 22
 
+_Up = grpc.aio.StreamUnaryMultiCallable[bytes, bytes]
+_Down = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
+
 
 async def main(rounds: int, mib: int) -> int:
     data = np.random.default_rng(1).integers(0, 256, mib << 20).astype(np.uint8).tobytes()
@@ -47,10 +53,15 @@ async def main(rounds: int, mib: int) -> int:
     with (
         own_postgres() as (postgres, folder),
         running_system(postgres.url, folder, **WITHOUT_LIMITS) as system,
+        _bare_server(mib) as bare_address,
     ):
         caller = Caller(system.authority)
         lattice_id = await asyncio.to_thread(_lattice, system, caller, [mib, 1024, 1024])
-        async with grpc.aio.insecure_channel(system.lattice_address) as channel:
+        async with (
+            grpc.aio.insecure_channel(system.lattice_address) as channel,
+            grpc.aio.insecure_channel(bare_address) as bare_channel,
+        ):
+            bare = _BareGrpc(bare_channel)
             through_grpc = _Grpc(channel, caller, lattice_id)
             through_rest = _Rest(system, caller, lattice_id)
             held: list[int] = []
@@ -58,6 +69,8 @@ async def main(rounds: int, mib: int) -> int:
                 for name, seconds in (
                     ("loopback", _loopback(data)),
                     ("disk", _disk(data)),
+                    ("bare gRPC up", await bare.up(data)),
+                    ("bare gRPC down", await bare.down(data)),
                     ("gRPC up", await through_grpc.up(data)),
                     ("gRPC down", await through_grpc.down(data)),
                     ("REST up", through_rest.up(data)),
@@ -68,7 +81,7 @@ async def main(rounds: int, mib: int) -> int:
     figures = {name: values[1:] for name, values in figures.items()}
     print(f"MB/s of {len(data) / _MB:.0f} MB; the first round is left out")
     for name, values in figures.items():
-        print(f"  {name:10} {sorted(values)[len(values) // 2]:8,.0f}")
+        print(f"  {name:14} {sorted(values)[len(values) // 2]:8,.0f}")
     growth = held[-1] - held[1]
     print(
         f"the largest of the services held {held[-1] / 2**20:,.0f} MiB, {growth / 2**20:+,.0f} MiB"
@@ -80,7 +93,8 @@ async def main(rounds: int, mib: int) -> int:
             holds &= report(
                 f"{way} {name}, of {least:.0f} MB/s", ours, [least] * rounds, at_least=1
             )
-            report(f"{way} {name}, of the loopback", ours, figures["loopback"], at_least=0)
+            for limit in ("loopback", f"bare gRPC {name}"):
+                report(f"{way} {name}, of {limit}", ours, figures[limit], at_least=0)
     return 0 if holds else 1
 
 
@@ -121,6 +135,70 @@ class _Grpc:
             count += len(part.data)
         assert count == len(data)
         return time.perf_counter() - began_s
+
+
+class _BareGrpc:
+    """The same pieces through gRPC, to and from a servicer that does nothing with them."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._up: _Up = channel.stream_unary("/bare/Up")
+        self._down: _Down = channel.unary_stream("/bare/Down")
+
+    async def up(self, data: bytes) -> float:
+        async def pieces() -> AsyncIterator[bytes]:
+            for at in range(0, len(data), _PIECE_BYTES):
+                yield data[at : at + _PIECE_BYTES]
+
+        began_s = time.perf_counter()
+        await self._up(pieces())
+        return time.perf_counter() - began_s
+
+    async def down(self, data: bytes) -> float:
+        began_s, count = time.perf_counter(), 0
+        async for piece in self._down(b""):
+            count += len(piece)
+        assert count == len(data)
+        return time.perf_counter() - began_s
+
+
+@contextmanager
+def _bare_server(mib: int) -> Iterator[str]:
+    """The address of a process that serves what `_BareGrpc` calls, `mib` MiB at a time."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_bare, args=(theirs, mib))
+    process.start()
+    try:
+        yield f"127.0.0.1:{ours.recv()}"
+    finally:
+        ours.send("stop")
+        process.join()
+
+
+def _serve_bare(parent: Connection, mib: int) -> None:
+    async def up(requests: AsyncIterator[bytes], _context: object) -> bytes:
+        async for _ in requests:
+            pass
+        return b"."
+
+    async def down(_request: bytes, _context: object) -> AsyncIterator[bytes]:
+        piece = bytes(_PIECE_BYTES)
+        for _ in range((mib << 20) // _PIECE_BYTES):
+            yield piece
+
+    async def serve() -> None:
+        server = grpc.aio.server()
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Up": grpc.stream_unary_rpc_method_handler(up),
+            "Down": grpc.unary_stream_rpc_method_handler(down),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare", handlers),))
+        parent.send(server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+        await asyncio.to_thread(parent.recv)
+        await server.stop(0)
+
+    asyncio.run(serve())
 
 
 class _Rest:
