@@ -72,7 +72,8 @@ from services.lattice.storage.opening import absolute, open_store, user_folder
 from services.lattice.structure.components import ComponentLabeller
 from services.lattice.structure.servicer import StructureServicer
 from services.lattice.transforms.applying import ChainApplier, Transformer
-from services.lattice.transforms.blocking import BlockedTransformer
+from services.lattice.transforms.blocked.by_field import FieldBlocker
+from services.lattice.transforms.blocked.changing import BlockedTransformer
 from services.lattice.transforms.distributing import ChainDistributor
 from services.lattice.transforms.repeated import Repeated
 from services.lattice.transforms.servicer import TransformServicer
@@ -196,9 +197,11 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     transformer = Transformer(parts.states, parts.writer, applier)
     blocked = BlockedTransformer(lattices, parts.states, operations)
     repeated = Repeated(journal)
-    transforms = TransformServicer(calls, transformer, blocked, repeated, parts.collector)
+    sites_max = settings.blocked_sites_max
+    by_field = FieldBlocker(blocked, parts.states, parts.reader, transfers, sites_max=sites_max)
+    transforms = TransformServicer(calls, transformer, blocked, by_field, repeated, parts.collector)
     server.add_service(TRANSFORM_SERVICE, transforms)
-    uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
+    uploads = LatticeUploadServicer(lattices, transfers, sites_max=sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
     journal_of_jobs = JobJournal(EventStreams(channel, answer_timeout_s))
     labeller = ComponentLabeller(operations, parts.writer)

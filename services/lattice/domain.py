@@ -194,11 +194,16 @@ def check_site_count(sites: int, field: str, bad: Violations) -> bool:
     return sites <= SITES_MAX
 
 
+def blockable_sites_max(*, moore: bool) -> int:
+    """The sites of a lattice of which any may be blocked, at most."""
+    return BLOCKABLE_SITES_MAX if moore else UPLOADED_SITES_MAX
+
+
 def check_bitmap(blocked: bytes, geometry: Geometry, bad: Violations) -> None:
     """Check a bitmap as in `LatticeSpec.blocked`; empty is always right."""
     if not blocked:
         return
-    sites_max = BLOCKABLE_SITES_MAX if geometry.moore else UPLOADED_SITES_MAX
+    sites_max = blockable_sites_max(moore=geometry.moore)
     if geometry.sites > sites_max:
         bad.add("blocked", f"must be empty with more than {sites_max:,} sites")
     elif len(blocked) != bitmap_bytes(geometry):

@@ -44,6 +44,7 @@ def test_blocked_sites_are_written_transformed_and_turned(ada: Person, tmp_path:
     wall, chosen = tmp_path / "wall.txt", tmp_path / "chosen.npy"
     wall.write_text("###\n...\n")
     np.save(chosen, np.array([[True, True, False], [False, False, False]]))
+    np.save(tmp_path / "walls.npy", np.arange(24.0).reshape(4, 6) // 21)
 
     written = ada.does(
         *("lattices", "write-blocked", lattice, str(wall), "--origin", "1,2"),
@@ -54,6 +55,9 @@ def test_blocked_sites_are_written_transformed_and_turned(ada: Person, tmp_path:
     assert ada.does("lattices", "blocked", lattice).out.split() == [
         "......", "..##..", "......", "......"
     ]  # fmt: skip
+    ada.does("lattices", "put", lattice, "walls", str(chosen.with_name("walls.npy")))
+    assert "21" in ada.does("lattices", "block-by-field", lattice, "walls").out
+    assert ada.does("lattices", "undo", lattice).out.startswith("vertices\t22\n")
     late = ada.girih(*("lattices", "write-blocked", lattice, str(wall), "--expected-revision", "0"))
     assert "LATTICE_CHANGED" in late.err
     moved = ada.does("lattices", "transform-blocked", lattice, '{"reflect": {"axes": [0]}}')

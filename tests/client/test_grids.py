@@ -133,6 +133,20 @@ async def test_blocked_sites_are_written_in_place(girih: AsyncClient, blocking: 
     assert freed.revision == written.revision + 1
 
 
+async def test_sites_are_blocked_by_a_field(girih: AsyncClient, blocking: Client) -> None:
+    lattice = await girih.lattices.create(MAZE.shape)
+    await girih.lattices.fields.write(lattice, "walls", MAZE.astype("float32"))
+
+    state = await girih.lattices.block_by_field(lattice, "walls", expected_revision=0)
+
+    assert state.vertices == (~MAZE).sum()
+    np.testing.assert_array_equal(await girih.lattices.blocked(lattice), MAZE)
+    with pytest.raises(Conflict):
+        await asyncio.to_thread(
+            blocking.lattices.block_by_field, lattice.id, "walls", expected_revision=0
+        )
+
+
 async def test_pictures_show_fields_and_what_chains_would_make(
     girih: AsyncClient, blocking: Client
 ) -> None:

@@ -267,6 +267,7 @@ def fields(walk: Walk, lattice_id: str) -> None:
     walk.call("PictureService_Render", latticeId=lattice_id)
     walk.call("TransformService_WriteBlocked", latticeId=lattice_id)
     walk.call("TransformService_TransformBlocked", latticeId=lattice_id)
+    walk.call("TransformService_BlockByField", latticeId=lattice_id)
     walk.call("HistoryService_UndoBlocked", latticeId=lattice_id)
     walk.call("HistoryService_RedoBlocked", latticeId=lattice_id)
     walk.call("PictureService_PreviewTransform", latticeId=lattice_id, name="height")

@@ -1,4 +1,4 @@
-"""`girih lattices preview`, `transform-blocked` and `write-blocked`: looked at, and in place."""
+"""`girih lattices preview`, `transform-blocked`, `write-blocked` and `block-by-field`."""
 
 import base64
 from pathlib import Path
@@ -158,5 +158,28 @@ def write_blocked(
         answer = gateway.post(
             route, body, {"region": "--origin", "expectedRevision": "--expected-revision"}
         )
+    pairs = [*blocked_pairs(answer["state"]), ("before", answer["beforeDigest"])]
+    output.thing(answer, output_format, name=lattice_id, pairs=pairs)
+
+
+@app.verb(
+    examples="""
+    girih lattices put 3f2a9c1e walls walls.npy
+    girih lattices block-by-field 3f2a9c1e walls
+    """
+)
+def block_by_field(
+    lattice_id: LatticeId,
+    name: Name,
+    expected_revision: ExpectedRevision = None,
+    request_id: RequestId = None,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Block the sites where a field is not zero, and free the others, as one event."""
+    body: dict[str, Json] = {"name": name, **request_of(request_id, expected_revision)}
+    with options.gateway(url) as gateway:
+        route = f"/v1/lattices/{segment(gateway, lattice_id)}:blockByField"
+        answer = gateway.post(route, body, {"expectedRevision": "--expected-revision"})
     pairs = [*blocked_pairs(answer["state"]), ("before", answer["beforeDigest"])]
     output.thing(answer, output_format, name=lattice_id, pairs=pairs)

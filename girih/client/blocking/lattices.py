@@ -273,6 +273,27 @@ class Lattices:
         response = unary(self._caller, stub.WriteBlocked, request, timeout)
         return messages.blocked_state(response.state)
 
+    def block_by_field(
+        self,
+        lattice: Lattice | str,
+        name: str,
+        *,
+        expected_revision: int | None = None,
+        timeout: float | None = None,
+    ) -> BlockedState:
+        """Block the sites where the field `name` is not zero, and free the others, all as one
+        event; repeated by itself it is done once. NaN is not zero.
+
+        An array of sites that is too large to be sent twice comes in as a field, by
+        `fields.write`, which goes on where it was cut off. Raises NotFound without such a
+        field, and Conflict where `expected_revision` is not that of the last change of blocked
+        sites, 0 for none.
+        """
+        request = messages.block_by_field_request(lattice, name, expected_revision)
+        stub = TransformServiceStub(self._channel)
+        response = unary(self._caller, stub.BlockByField, request, timeout)
+        return messages.blocked_state(response.state)
+
     def _uploaded(self, upload: LatticeUpload, timeout: float | None) -> Lattice:
         stub = LatticeUploadServiceStub(self._channel)
 

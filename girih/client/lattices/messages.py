@@ -99,6 +99,18 @@ def write_blocked_request(
     return request
 
 
+def block_by_field_request(
+    lattice: Lattice | str, name: str, expected_revision: int | None
+) -> transforms_pb2.BlockByFieldRequest:
+    """With an id of its own, so that it may be repeated."""
+    return transforms_pb2.BlockByFieldRequest(
+        lattice_id=id_of(lattice),
+        name=name,
+        request_id=str(uuid4()),
+        expected_revision=expected_revision,
+    )
+
+
 def blocked_state(message: transforms_pb2.BlockedState) -> BlockedState:
     return BlockedState(
         vertices=message.vertices,

@@ -120,16 +120,16 @@ class FieldReader:
         return array
 
     async def bits(self, source: FieldSource) -> bytes:
-        """Which numbers of a field of 0 and 1 are 1, in C order, the lowest bit of a byte first.
-        A chunk at a time is in memory."""
-        chunking = source.layout.chunking
+        """Which numbers of a field are not zero, in C order, lowest bits first; a chunk at a time
+        is in memory."""
+        chunking, dtype = source.layout.chunking, source.layout.number_type.dtype
         bitmap = np.zeros(-(-math.prod(chunking.shape) // 8), np.uint8)
 
         def put(ordinal: int, chunk: bytes) -> None:
             begin = chunking.begin(ordinal)
-            numbers = np.frombuffer(chunk, np.uint8)[: chunking.inside(ordinal)]
-            before = np.zeros(begin % 8, np.uint8)
-            packed = np.packbits(np.concatenate([before, numbers]), bitorder="little")
+            numbers = np.frombuffer(chunk, dtype)[: chunking.inside(ordinal)]
+            before = np.zeros(begin % 8, np.bool_)
+            packed = np.packbits(np.concatenate([before, numbers != 0]), bitorder="little")
             bitmap[begin // 8 : begin // 8 + len(packed)] |= packed
 
         for ordinal in range(chunking.count):

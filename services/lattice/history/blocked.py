@@ -18,7 +18,7 @@ from services.lattice.state.journal import (
     LatticeCreated,
 )
 from services.lattice.transforms import convert
-from services.lattice.transforms.blocking import (
+from services.lattice.transforms.blocked.changing import (
     BlockedRequest,
     BlockedState,
     BlockedTransformer,

@@ -22,7 +22,7 @@ from services.lattice.state.journal import (
     LatticeRecord,
 )
 from services.lattice.transforms import convert as chains
-from services.lattice.transforms.blocking import blocked_digest
+from services.lattice.transforms.blocked.changing import blocked_digest
 from services.plumbing.errors import Violations
 
 _KINDS = {

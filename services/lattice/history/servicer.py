@@ -26,7 +26,7 @@ from services.lattice.history.verifying import Verifying
 from services.lattice.state.journal import ChangeKind
 from services.lattice.transforms import convert as chains
 from services.lattice.transforms.applying import Operand
-from services.lattice.transforms.blocking import BlockedState
+from services.lattice.transforms.blocked.changing import BlockedState
 from services.lattice.transforms.repeated import Repeated
 from services.lattice.transforms.servicer import (
     blocked_request,

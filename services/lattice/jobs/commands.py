@@ -46,7 +46,7 @@ from services.lattice.structure.clustering import LABEL_TYPE
 from services.lattice.structure.components import ComponentLabeller
 from services.lattice.structure.joining import JOINED_BYTES_MAX
 from services.lattice.transforms.applying import Operand, check_revision
-from services.lattice.transforms.blocking import BlockedRequest, fit_of
+from services.lattice.transforms.blocked.changing import BlockedRequest, fit_of
 from services.lattice.transforms.chain import Chain
 from services.lattice.transforms.distributing import ChainDistributor
 from services.lattice.transforms.step import Step

@@ -19,8 +19,7 @@ from services.lattice.state.journal import (
 )
 from services.lattice.transforms import convert
 from services.lattice.transforms.applying import Operand, Transformed
-from services.lattice.transforms.blocking import BlockedState, blocked_digest
-from services.lattice.transforms.writing import BlockedPatch
+from services.lattice.transforms.blocked.changing import BlockedState, blocked_digest
 
 
 class Repeated:
@@ -100,12 +99,12 @@ class Repeated:
         )
 
     async def written(
-        self, tenant: TenantId, held: HeldLattice, revision: int, patch: BlockedPatch
+        self, tenant: TenantId, held: HeldLattice, revision: int, written_digest: str
     ) -> BlockedState:
         """What the same write of blocked sites did at a revision; raises RequestIdReused for any
         other."""
         state = await self.blocked(tenant, held, revision, ChangeKind.WRITTEN)
-        if state.change.written_digest not in ("", patch.digest):
+        if state.change.written_digest not in ("", written_digest):
             raise reused(held.lattice.lattice_id)
         return state
 

@@ -17,14 +17,15 @@ from services.lattice.fields.states import FieldState
 from services.lattice.state.journal import ChangeKind, FieldChange
 from services.lattice.transforms import convert
 from services.lattice.transforms.applying import Operand, Transformed, Transformer
-from services.lattice.transforms.blocking import (
+from services.lattice.transforms.blocked.by_field import FieldBlocker, written_digest
+from services.lattice.transforms.blocked.changing import (
     BlockedRequest,
     BlockedState,
     BlockedTransformer,
 )
+from services.lattice.transforms.blocked.writing import BlockedPatch, patch_of
 from services.lattice.transforms.chain import Report
 from services.lattice.transforms.repeated import Repeated
-from services.lattice.transforms.writing import BlockedPatch, patch_of
 from services.plumbing import correlation
 from services.plumbing.errors import InvalidInput
 
@@ -39,10 +40,12 @@ class TransformServicer:
         calls: Calls,
         transformer: Transformer,
         blocked: BlockedTransformer,
+        by_field: FieldBlocker,
         repeated: Repeated,
         collector: ArrayCollector,
     ) -> None:
         self._blocked = blocked
+        self._by_field = by_field
         self._calls = calls
         self._transformer = transformer
         self._repeated = repeated
@@ -123,8 +126,21 @@ class TransformServicer:
         lattice_id = held.lattice.lattice_id
         state = await self._blocked.write(tenant(), lattice_id, patch, blocked_request(request))
         if isinstance(state, int):
-            state = await self._repeated.written(tenant(), held, state, patch)
+            state = await self._repeated.written(tenant(), held, state, patch.digest)
         return pb.WriteBlockedResponse(
+            state=blocked_to_proto(state), before_digest=state.change.before_digest
+        )
+
+    async def BlockByField(
+        self, request: pb.BlockByFieldRequest, _context: Context
+    ) -> pb.BlockByFieldResponse:
+        await self._calls.checked(request)
+        held = await self._calls.open(request.lattice_id)
+        lattice_id, name = held.lattice.lattice_id, request.name
+        state = await self._by_field.block(tenant(), lattice_id, name, blocked_request(request))
+        if isinstance(state, int):
+            state = await self._repeated.written(tenant(), held, state, written_digest(name))
+        return pb.BlockByFieldResponse(
             state=blocked_to_proto(state), before_digest=state.change.before_digest
         )
 
@@ -137,6 +153,7 @@ def _patch(request: pb.WriteBlockedRequest, spec: LatticeSpec) -> BlockedPatch:
 
 def blocked_request(
     request: pb.WriteBlockedRequest
+    | pb.BlockByFieldRequest
     | pb.TransformBlockedRequest
     | history_pb2.UndoBlockedRequest
     | history_pb2.RedoBlockedRequest,

@@ -8,9 +8,8 @@ from girih.lattice.v1 import uploads_pb2 as pb
 from services.lattice.arrays.content_digest import ContentDigest
 from services.lattice.arrays.number_type import NumberType
 from services.lattice.domain import (
-    BLOCKABLE_SITES_MAX,
-    UPLOADED_SITES_MAX,
     BitOrder,
+    blockable_sites_max,
     check_shape,
 )
 from services.lattice.enums import BIT_ORDERS, MOORE, NO_CUTTING, PERIODIC
@@ -70,8 +69,7 @@ async def asked_lattice(
 
 def check_sites(asked: AskedLattice, sites_max: int) -> None:
     """Raise WorkTooLarge when there are more sites than may be blocked."""
-    is_moore = MOORE[asked.request.neighbourhood]
-    most = min(sites_max, BLOCKABLE_SITES_MAX if is_moore else UPLOADED_SITES_MAX)
+    most = min(sites_max, blockable_sites_max(moore=MOORE[asked.request.neighbourhood]))
     if asked.sites > most:
         raise WorkTooLarge(
             "there are more sites than may be blocked", estimate=asked.sites, limit=most

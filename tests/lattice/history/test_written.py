@@ -13,8 +13,8 @@ from girih.lattice.v1 import lattice_pb2
 from girih.lattice.v1 import transforms_pb2 as pb
 from services.lattice.domain import BitOrder, LatticeSpec
 from services.lattice.geometry import Geometry
-from services.lattice.transforms.blocking import BlockedState, BlockedTransformer
-from services.lattice.transforms.writing import patch_of
+from services.lattice.transforms.blocked.changing import BlockedState, BlockedTransformer
+from services.lattice.transforms.blocked.writing import patch_of
 from services.plumbing.errors import InvalidInput
 from tests.lattice.history.test_blocked import SHAPE, blocked_now, created, mask, transform
 from tests.lattice.history.test_service import History

@@ -21,7 +21,7 @@ from girih.lattice.v1.transforms_pb2_grpc import TransformServiceStub
 from services.lattice.jobs.domain import Claimed, JobId
 from services.lattice.jobs.journal import JobJournal
 from services.lattice.state.streams import EventStreams
-from services.lattice.transforms.blocking import blocked_digest
+from services.lattice.transforms.blocked.changing import blocked_digest
 from tests.authority import Authority
 from tests.lattice.fields.caller import Fields
 from tests.lattice.jobs.caller import JobCaller

@@ -12,7 +12,7 @@ from services.lattice.jobs.messages import transform_of
 from services.lattice.jobs.runs.chain import ChainRun
 from services.lattice.state.journal import BlockedChanged, ChangeKind, FieldChange
 from services.lattice.transforms import convert
-from services.lattice.transforms.blocking import BlockedRequest, blocked_digest, fit_of
+from services.lattice.transforms.blocked.changing import BlockedRequest, blocked_digest, fit_of
 from services.lattice.transforms.chain import Chain
 
 

@@ -47,7 +47,7 @@ from services.lattice.state.bitmaps import JournalWithBitmaps
 from services.lattice.state.journal import BlockedChanged, JournalReplaced, StreamChanged
 from services.lattice.state.lattices import Lattices
 from services.lattice.structure.components import ComponentLabeller
-from services.lattice.transforms.blocking import BlockedTransformer, digest_behind
+from services.lattice.transforms.blocked.changing import BlockedTransformer, digest_behind
 from services.lattice.transforms.distributing import ChainDistributor
 from services.plumbing.errors import EventsUnavailable, ServiceError
 from services.plumbing.logging import get_logger

@@ -19,9 +19,9 @@ from services.lattice.arrays.number_type import NumberType
 from services.lattice.computing.compute import Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.domain import UPLOADED_SITES_MAX, LatticeId, LatticeSpec
+from services.lattice.domain import LatticeId, LatticeSpec, blockable_sites_max
 from services.lattice.errors import LatticeChanged, TransformUnfit
-from services.lattice.fields.states import FieldStates
+from services.lattice.fields.states import FieldStates, LatticeFields
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.creation import measure
 from services.lattice.state.journal import (
@@ -33,9 +33,9 @@ from services.lattice.state.journal import (
 )
 from services.lattice.state.lattices import Lattices
 from services.lattice.transforms.applying import LOST_RACE_DELAYS_S
+from services.lattice.transforms.blocked.writing import BlockedPatch
 from services.lattice.transforms.chain import Chain, Report
 from services.lattice.transforms.step import Fit, Step
-from services.lattice.transforms.writing import BlockedPatch
 
 DescribeBlocked = Callable[[str, Sequence[Report]], FieldChange]
 
@@ -156,9 +156,11 @@ class BlockedTransformer:
         lattice_id: LatticeId,
         make: Make,
         request: BlockedRequest,
+        basis: Callable[[LatticeFields], object] = lambda _: None,
     ) -> BlockedState | int:
         """Record what `make` makes of a lattice; where a field alone changed meanwhile, the same,
-        and where blocked sites did, what it makes then. Raises LatticeChanged."""
+        and where blocked sites did, or what `basis` tells of its fields, what it makes then.
+        Raises LatticeChanged."""
         command_id = command_of(lattice_id, request.request_id)
         made, based_on = None, None
         held, revision = await self._lattices.latest(tenant, lattice_id)
@@ -168,7 +170,7 @@ class BlockedTransformer:
                 return known.requests[request.request_id]
             request.check(known.blocked_revision, lattice_id)
             # Sites that were changed and changed back have another change to undo.
-            base = held.spec, known.blocked_revision
+            base = held.spec, known.blocked_revision, basis(known)
             if made is None or based_on != base:
                 made, based_on = await make(held), base
             try:
@@ -241,12 +243,13 @@ class BlockedTransformer:
 def fit_of(held: HeldLattice) -> Fit:
     """The blocked sites of a lattice as what a chain is applied to; raises TransformUnfit."""
     geometry = held.spec.geometry
-    if geometry.sites > UPLOADED_SITES_MAX:
+    limit = blockable_sites_max(moore=geometry.moore)
+    if geometry.sites > limit:
         raise TransformUnfit(
             "the lattice has too many sites for any to be blocked",
             step=0,
             sites=geometry.sites,
-            limit=UPLOADED_SITES_MAX,
+            limit=limit,
         )
     return Fit(
         shape=geometry.shape,

@@ -1,0 +1,1 @@
+"""Which sites of lattices are blocked: written, transformed, or as a field has it."""
