@@ -55,6 +55,8 @@ _SETTINGS = {
     "LATTICE_JOBS_AT_ONCE": str(_OPEN_MAX),
     "LATTICE_JOB_THREADS": "1",
     "LATTICE_FRESHNESS_S": "0.1",
+    # Each job has a field of its own.
+    "LATTICE_FIELDS_MAX": "1000",
 }
 _PAUSE_S = 2.5
 """Longer than a lease, and what it takes to see that it has ended."""
@@ -232,7 +234,8 @@ async def _check(going: _Run, events: EventStoreClient) -> None:
 
 def _check_result(going: _Run, job: pb.Job) -> None:
     if job.state != pb.JOB_STATE_SUCCEEDED:
-        going.outcome.breaks(f"a job has {pb.JobState.Name(job.state)}")
+        state = pb.JobState.Name(job.state)
+        going.outcome.breaks(f"a job has {state}: {job.failure}")
         return
     digest, records = _expected(job)
     if job.result_digest != digest:
