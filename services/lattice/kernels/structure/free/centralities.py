@@ -144,7 +144,9 @@ def betweenness(geometry: Geometry) -> list[ProductSum]:
     """
     axes = axes_of(geometry)
     nodes, weights = gauss_legendre(betweenness_nodes(geometry))
-    shares = [share_tables(axis, nodes) for axis in axes]
+    # Those of a square are alike.
+    tables = {axis: share_tables(axis, nodes) for axis in set(axes)}
+    shares = [tables[axis] for axis in axes]
     sums = [ProductSum(weights, [share for share, _ in shares])]
     for chosen in range(len(axes)):
         factors = [
@@ -167,7 +169,7 @@ def share_tables(
     each of shape (length, Q). Where both ways around a ring are as long, half of the paths
     take each. The nodes the other way round are 1 - x. O(length^2 Q).
     """
-    share, weighted = np.empty((2, axis.length, len(nodes)))
+    share, weighted = np.zeros((2, axis.length, len(nodes)))
     others = np.ascontiguousarray(nodes[::-1])
     if not axis.ring:
         add_path_shares(nodes, others, share, weighted)
@@ -185,26 +187,28 @@ def add_path_shares(
     share: NDArray[np.float64],
     weighted: NDArray[np.float64],
 ) -> None:
-    """Fill in `share_tables` of a path, in O(length^2) for each node.
+    """Add the sums of `share_tables` of a path, in O(length^2) for each node.
 
     From one site to the next the sums gain a row and lose a column. What has s below v and t above
-    is one sum, and the other way round another; s = t = v is in both.
+    is one sum, and the other way round that of the site as far from the other end; s = t = v is
+    in both.
     """
     length, count = share.shape
     for q in range(count):
-        for turned in range(2):
-            x, y = (nodes[q], others[q]) if turned == 0 else (others[q], nodes[q])
-            total, total_weighted = add_line(y, 1.0, 0, length)
-            for v in range(length):
-                share[v, q] = total if turned == 0 else share[v, q] + total - 1.0
-                weighted[v, q] = total_weighted if turned == 0 else weighted[v, q] + total_weighted
-                if v + 1 < length:
-                    # One more site lies below, and one less above.
-                    row, row_weighted = add_line(y, x ** (v + 1), v + 1, length - 1 - v)
-                    above = length - 1 - v
-                    column, column_weighted = add_line(x, y**above, above, v + 1)
-                    total += row - column
-                    total_weighted += row_weighted - column_weighted
+        x, y = nodes[q], others[q]
+        total, total_weighted = add_line(y, 1.0, 0, length)
+        for v in range(length):
+            above = length - 1 - v
+            share[v, q] += total - 1.0
+            share[above, q] += total
+            weighted[v, q] += total_weighted
+            weighted[above, q] += total_weighted
+            if above > 0:
+                # One more site lies below, and one less above.
+                row, row_weighted = add_line(y, x ** (v + 1), v + 1, above)
+                column, column_weighted = add_line(x, y**above, above, v + 1)
+                total += row - column
+                total_weighted += row_weighted - column_weighted
 
 
 @inlined
