@@ -5,14 +5,17 @@ rpc is attacked from the day it is written. `wrong_answers` lists what should no
 answered; an empty list is the proof.
 """
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import grpc
 import grpc.aio
-import httpx
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -114,12 +117,12 @@ def wrong_answers_of_routes(
     """What the gateway answers, and how many requests were made."""
     wrong, count = [], 0
     rules = list(guarded(read_contract()))
-    # Not with asyncio, which takes more than twice as long for each of thousands.
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
+    # Not with httpx, which takes several times as long for each of thousands.
+    with closing(HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)) as connection:
         for attack in attacks:
             for rule in rules:
                 count += 1
-                answer = _request(client, rule, attack, owned)
+                answer = _request(connection, rule, attack, owned)
                 if not _is_fine(answer, attack):
                     wrong.append(Wrong(attack.name, _shown(rule), str(answer)[:200]))
     return wrong, count
@@ -180,16 +183,18 @@ async def _once(request: Message) -> AsyncIterator[Message]:
     yield request
 
 
-def _request(client: httpx.Client, rule: Rule, attack: Attack, owned: Owned) -> Answer:
-    response = client.request(
-        rule.http_method,
-        path_of(rule, owned),
-        headers=attack.headers,
-        params=attack.query,
-        json=attack.body if rule.body else None,
-    )
-    text = response.content.decode(errors="replace")
-    return Answer(response.status_code in (401, 403), str(response.status_code), text)
+def _request(connection: HTTPConnection, rule: Rule, attack: Attack, owned: Owned) -> Answer:
+    target = path_of(rule, owned)
+    if attack.query:
+        target += f"?{urlencode(attack.query)}"
+    headers, body = dict(attack.headers), None
+    if rule.body:
+        headers["Content-Type"] = "application/json"
+        body = json.dumps(attack.body)
+    connection.request(rule.http_method, target, body, headers)
+    response = connection.getresponse()
+    text = response.read().decode(errors="replace")
+    return Answer(response.status in (401, 403), str(response.status), text)
 
 
 def path_of(rule: Rule, owned: Owned) -> str:
