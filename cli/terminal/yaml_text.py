@@ -8,8 +8,12 @@ import yaml
 from cli.terminal.formats import Json
 
 _TEXT: Final = "tag:yaml.org,2002:str"
-_has_old_breaks = re.compile("[\x85\u2028\u2029]").search
-"""What ends a line in YAML 1.1, and is a character as any other in YAML 1.2."""
+_reads_differently = re.compile(
+    "[\x85\u2028\u2029]"
+    r"|\A(?:0o[0-7]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)\Z"
+).search
+"""What ends a line in YAML 1.1 alone, and what is a number in YAML 1.2 though it need not be one in
+1.1, such as 08 or 12e3."""
 
 
 def yaml_of(value: Json) -> str:
@@ -21,5 +25,5 @@ class _Dumper(yaml.SafeDumper):
     """Texts that versions of YAML read differently stand in double quotes, which escape that."""
 
     def represent_scalar(self, tag: str, value: str, style: str | None = None) -> yaml.ScalarNode:
-        is_quoted = tag == _TEXT and _has_old_breaks(value)
+        is_quoted = tag == _TEXT and _reads_differently(value)
         return super().represent_scalar(tag, value, '"' if is_quoted else style)
