@@ -198,7 +198,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     blocked = BlockedTransformer(lattices, parts.states, operations)
     repeated = Repeated(journal)
     sites_max = settings.blocked_sites_max
-    by_field = FieldBlocker(blocked, parts.states, parts.reader, transfers, sites_max=sites_max)
+    by_field = FieldBlocker(blocked, parts.reader, transfers, sites_max=sites_max)
     transforms = TransformServicer(calls, transformer, blocked, by_field, repeated, parts.collector)
     server.add_service(TRANSFORM_SERVICE, transforms)
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=sites_max)

@@ -7,6 +7,7 @@ from girih.ids import TenantId
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeId
 from services.lattice.errors import ChunkDamaged, NothingToRedo, NothingToUndo, WorkTooLarge
+from services.lattice.fields.states import LatticeFields
 from services.lattice.history.earlier import Bitmaps
 from services.lattice.history.past import Past
 from services.lattice.history.undoing import turned
@@ -54,7 +55,7 @@ class TurningBlocked:
         """Undo the last change, or do again what was undone last; or the revision of what the
         same request had done before. Raises NothingToUndo, NothingToRedo and LatticeChanged."""
 
-        async def make(held: HeldLattice) -> Made:
+        async def make(held: HeldLattice, _known: LatticeFields) -> Made:
             events = await self._events(tenant, lattice_id)
             target, before = _target(events, kind)
             now = blocked_digest(held.spec.blocked)

@@ -7,8 +7,16 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from girih.ids import TenantId
 from girih.lattice.v1 import fields_pb2, lattice_pb2
 from girih.lattice.v1 import transforms_pb2 as pb
+from services.lattice.domain import LatticeId
+from services.lattice.transforms.blocked.changing import (
+    BlockedState,
+    BlockedTransformer,
+    Made,
+    Make,
+)
 from tests.lattice.history.test_service import LARGE, SMALL, History
 from tests.lattice.serving import Client, refusal
 
@@ -108,6 +116,40 @@ async def test_what_is_blocked_is_what_the_field_was_before_it(history: History)
         before = max((r for r in written if r < answer.state.revision), default=None)
         free = np.prod(shape) if before is None else (written[before] == 0).sum()
         assert answer.state.vertices == free
+
+
+async def test_a_field_that_was_something_else_meanwhile_blocks_by_what_it_is(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = numbers(SMALL, "uint8")
+    lattice_id = await history.lattice(array)
+    change, record = BlockedTransformer.change, BlockedTransformer._record
+    others = [1 - np.minimum(array, 1), array]
+
+    async def overtaken(
+        transformer: BlockedTransformer,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        make: Make,
+        *rest: Any,
+    ) -> BlockedState | int:
+        async def made(*known: Any) -> Made:
+            if len(others) == 2:
+                await history.fields.write(lattice_id, "a", others.pop(0))
+            return await make(*known)
+
+        return await change(transformer, tenant, lattice_id, made, *rest)
+
+    async def overtaken_again(transformer: BlockedTransformer, *parts: Any) -> BlockedState:
+        if others:
+            await history.fields.write(lattice_id, "a", others.pop())
+        return await record(transformer, *parts)
+
+    monkeypatch.setattr(BlockedTransformer, "change", overtaken)
+    monkeypatch.setattr(BlockedTransformer, "_record", overtaken_again)
+    await block(history, lattice_id)
+
+    np.testing.assert_array_equal(await blocked(history, lattice_id, SMALL), array != 0)
 
 
 async def test_what_cannot_be_blocked_by_is_refused_and_changes_nothing(history: History) -> None:

@@ -9,7 +9,7 @@ from services.lattice.computing.send_budget import SendBudget
 from services.lattice.domain import LatticeId, bitmap_bytes
 from services.lattice.errors import WorkTooLarge
 from services.lattice.fields.reading import FieldReader
-from services.lattice.fields.states import FieldStates
+from services.lattice.fields.states import LatticeFields
 from services.lattice.state.journal import ChangeKind, FieldChange
 from services.lattice.transforms.blocked.changing import (
     BlockedRequest,
@@ -30,7 +30,6 @@ class FieldBlocker:
     def __init__(
         self,
         blocked: BlockedTransformer,
-        states: FieldStates,
         reader: FieldReader,
         transfers: SendBudget,
         *,
@@ -38,7 +37,6 @@ class FieldBlocker:
     ) -> None:
         """`transfers` bounds what is read at once, `sites_max` how many sites may be blocked."""
         self._blocked = blocked
-        self._states = states
         self._reader = reader
         self._transfers = transfers
         self._sites_max = sites_max
@@ -51,7 +49,7 @@ class FieldBlocker:
         Raises FieldNotFound, TransformUnfit, WorkTooLarge, ChunkDamaged and LatticeChanged.
         """
 
-        async def make(held: HeldLattice) -> Made:
+        async def make(held: HeldLattice, known: LatticeFields) -> Made:
             fit_of(held)
             geometry = held.spec.geometry
             if geometry.sites > self._sites_max:
@@ -60,8 +58,8 @@ class FieldBlocker:
                     estimate=geometry.sites,
                     limit=self._sites_max,
                 )
-            field = (await self._states.of(tenant, lattice_id)).field(name)
-            source = await self._reader.source(tenant, lattice_id, geometry.shape, field.content)
+            content = known.field(name).content
+            source = await self._reader.source(tenant, lattice_id, geometry.shape, content)
             chunk_bytes = _CHUNKS_AT_ONCE * source.layout.chunk_bytes
             async with self._transfers.reserved(bitmap_bytes(geometry) + chunk_bytes):
                 blocked = await self._reader.bits(source)

@@ -80,7 +80,7 @@ class BlockedState:
     """Of the bitmap behind it, as `blocked_digest`."""
 
 
-Make = Callable[[HeldLattice], Awaitable[Made]]
+Make = Callable[[HeldLattice, LatticeFields], Awaitable[Made]]
 
 
 def blocked_digest(blocked: bytes) -> str:
@@ -116,7 +116,7 @@ class BlockedTransformer:
         Raises TransformUnfit, InvalidInput, WorkTooLarge, LatticeNotFound and LatticeChanged.
         """
 
-        async def make(held: HeldLattice) -> Made:
+        async def make(held: HeldLattice, _known: LatticeFields) -> Made:
             chain = Chain.of(steps, fit_of(held))
             blocked, reports = await self.computed(held, chain)
             change = describe(blocked_digest(held.spec.blocked), reports)
@@ -136,7 +136,7 @@ class BlockedTransformer:
         Raises TransformUnfit, WorkTooLarge, LatticeNotFound and LatticeChanged.
         """
 
-        async def make(held: HeldLattice) -> Made:
+        async def make(held: HeldLattice, _known: LatticeFields) -> Made:
             fit_of(held)
             blocked = await self._written(held, patch)
             before_digest = blocked_digest(held.spec.blocked)
@@ -158,9 +158,9 @@ class BlockedTransformer:
         request: BlockedRequest,
         basis: Callable[[LatticeFields], object] = lambda _: None,
     ) -> BlockedState | int:
-        """Record what `make` makes of a lattice; where a field alone changed meanwhile, the same,
-        and where blocked sites did, or what `basis` tells of its fields, what it makes then.
-        Raises LatticeChanged."""
+        """Record what `make` makes of a lattice and its fields; where a field alone changed
+        meanwhile, the same, and where blocked sites did, or what `basis` tells of its fields, what
+        it makes then. Raises LatticeChanged."""
         command_id = command_of(lattice_id, request.request_id)
         made, based_on = None, None
         held, revision = await self._lattices.latest(tenant, lattice_id)
@@ -172,7 +172,7 @@ class BlockedTransformer:
             # Sites that were changed and changed back have another change to undo.
             base = held.spec, known.blocked_revision, basis(known)
             if made is None or based_on != base:
-                made, based_on = await make(held), base
+                made, based_on = await make(held, known), base
             try:
                 return await self._record(tenant, held, revision, made, command_id)
             except StreamChanged:
