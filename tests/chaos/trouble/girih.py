@@ -88,7 +88,8 @@ class Girih:
 
 
 def _json_lines(log: Path) -> Iterator[str]:
-    return (line for line in log.read_text().splitlines() if line.startswith("{"))
+    # What stands behind the last end of a line is still being written.
+    return (line for line in log.read_text().split("\n")[:-1] if line.startswith("{"))
 
 
 @asynccontextmanager
