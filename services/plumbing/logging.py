@@ -53,6 +53,7 @@ LEVELS: Final = {
 
 _QUEUE_LINES_MAX = 10_000
 _LINE_BYTES_MAX = 64 * 1024
+_LINE_END = ord("\n")
 _FLUSH_INTERVAL_S = 0.05
 _EXIT_FLUSH_S = 1.0
 
@@ -66,6 +67,8 @@ class LineWriter:
         self._lines: deque[bytes] = deque()
         self._wake = threading.Event()
         self._unwritten = 0
+        self._is_cut = False
+        """What was written last ends in the middle of a line."""
         self._closed = False
         self.dropped_count = 0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -109,12 +112,24 @@ class LineWriter:
         while self._lines:
             self._unwritten = 1
             chunk = b"".join(self._take())
+            # What could not be written whole is not to spoil the line behind it.
+            data = memoryview(b"\n" + chunk if self._is_cut else chunk)
             try:
-                _write_all(self._descriptor, chunk)
+                while data:
+                    data = data[self._write_some(data) :]
             except OSError:
                 # The reader is gone or the disk is full: there is no one left to tell.
-                self.dropped_count += chunk.count(b"\n")
+                self.dropped_count += bytes(data).lstrip(b"\n").count(b"\n")
             self._unwritten = 0
+
+    def _write_some(self, data: memoryview) -> int:
+        try:
+            count = os.write(self._descriptor, data)
+        except BlockingIOError:  # somebody who shares the pipe made it non-blocking
+            time.sleep(_FLUSH_INTERVAL_S)
+            return 0
+        self._is_cut = data[count - 1] != _LINE_END
+        return count
 
     def _take(self) -> list[bytes]:
         return [self._lines.popleft() for _ in range(min(len(self._lines), 256))]
@@ -283,12 +298,3 @@ class _ToStructlog(logging.Handler):
             message = str(record.msg)
         log: Any = structlog.get_logger(component=record.name)
         log.log(record.levelno, message, exc_info=record.exc_info)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:  # somebody who shares the pipe made it non-blocking
-            time.sleep(_FLUSH_INTERVAL_S)

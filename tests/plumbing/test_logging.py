@@ -1,11 +1,13 @@
 """The log: its lines, and that it never gets in the way."""
 
+import errno
 import json
 import logging as standard_logging
 import os
 import warnings
 from collections.abc import Iterator
 from io import FileIO
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -191,6 +193,34 @@ def test_a_pipe_made_non_blocking_by_others_gets_every_line(pipe: Pipe) -> None:
     assert received == expected
     assert writer.dropped_count == 0
     writer.close()
+
+
+def test_a_line_that_a_full_disk_cuts_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, free_bytes = tmp_path / "log", 10
+    write = os.write
+
+    def write_what_fits(descriptor: int, data: memoryview) -> int:
+        nonlocal free_bytes
+        if free_bytes == 0:
+            raise OSError(errno.ENOSPC, "no space")
+        count = write(descriptor, data[:free_bytes])
+        free_bytes -= count
+        return count
+
+    monkeypatch.setattr(os, "write", write_what_fits)
+    with file.open("wb") as log:
+        writer = LineWriter(log.fileno())
+        writer.write(b"first\n")
+        writer.write(b"second\n")
+        assert writer.flush(timeout_s=60)
+        free_bytes = 100
+        writer.write(b"third\n")
+        writer.close()
+
+    assert file.read_bytes() == b"first\nseco\nthird\n"
+    assert writer.dropped_count == 1
 
 
 def test_what_happens_to_security_and_to_the_business_is_told_in_one_form(log: Log) -> None:

@@ -88,8 +88,9 @@ class Girih:
 
 
 def _json_lines(log: Path) -> Iterator[str]:
-    # What stands behind the last end of a line is still being written.
-    return (line for line in log.read_text().split("\n")[:-1] if line.startswith("{"))
+    # What stands behind the last end of a line is still being written, and a full disk cuts lines.
+    lines = log.read_text().split("\n")[:-1]
+    return (line for line in lines if line.startswith("{") and line.endswith("}"))
 
 
 @asynccontextmanager
