@@ -28,9 +28,10 @@ _event_id = re.compile(rb"(\d{1,19})(?:-([0-9A-Za-z]{1,64}))?").fullmatch
 _SHARED_BYTES_MAX = 2**17
 """A larger response is read and made into text by each client for itself, in turns."""
 
-_SILENCE_S_MAX = 40.0
+_SILENCE_S_MAX = 70.0
 """So long a service may take to accept a stream that may be quiet, or to refuse it: longer than it
-waits for its database. One that says neither by then is taken to say nothing before it answers."""
+waits for its database, which it may do twice. One that says neither by then is taken to say nothing
+before it answers."""
 
 
 class StreamEndpoint(MethodEndpoint):

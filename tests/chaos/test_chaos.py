@@ -102,7 +102,7 @@ async def test_a_kill_in_the_middle_of_a_field_write_leaves_it_as_before_or_afte
 
 @pytest.mark.timeout(300)
 async def test_jobs_whose_replicas_are_killed_come_to_the_same_results() -> None:
-    answer = await kill_during_jobs(kills=1, seed=2, steps_max=12_000)
+    answer = await kill_during_jobs(kills=1, seed=2, steps_max=24_000)
 
     assert not answer.broken
     assert answer.figures["claims"] > answer.figures["jobs"]

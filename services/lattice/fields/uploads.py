@@ -36,6 +36,7 @@ from services.plumbing.errors import InvalidInput
 
 _ABOUT = "upload.json"
 _BEGUN = "girih-uploads"
+_GIVE_BACK_S = 2.0
 """Below it a tenant has a mark for each upload that may be gone on with. It lies where lattices
 have their arrays, so that the collector removes the marks of what has expired."""
 
@@ -106,14 +107,11 @@ class Uploads:
         """Have those of a lattice that is deleted count no longer.
 
         One that another replica begins in that moment counts until it expires, as all do while
-        their storage is away.
+        their storage is away, or slow: the lattice is gone by then, and its caller waits.
         """
-        objects = self._arrays.objects
-        with suppress(StorageUnavailable):
-            if begun := [name async for name in objects.folders(f"{tenant}/{_BEGUN}")]:
-                own = {name async for name in objects.folders(f"{tenant}/{lattice_id}")}
-                for upload_id in own.intersection(begun):
-                    await self._arrays.remove(ArrayPlace(tenant, _BEGUN, upload_id))
+        with suppress(StorageUnavailable, TimeoutError):
+            async with asyncio.timeout(_GIVE_BACK_S):
+                await self._remove_begun(tenant, lattice_id)
 
     async def get(
         self, tenant: TenantId, lattice: HeldLattice, name: str, upload_id: str
@@ -179,6 +177,13 @@ class Uploads:
         state = await self._writer.commit(tenant, written, None)
         await self._arrays.remove(mark)
         return state
+
+    async def _remove_begun(self, tenant: TenantId, lattice_id: LatticeId) -> None:
+        objects = self._arrays.objects
+        if begun := [name async for name in objects.folders(f"{tenant}/{_BEGUN}")]:
+            own = {name async for name in objects.folders(f"{tenant}/{lattice_id}")}
+            for upload_id in own.intersection(begun):
+                await self._arrays.remove(ArrayPlace(tenant, _BEGUN, upload_id))
 
     async def _begun_count(self, tenant: TenantId) -> int:
         """How many uploads of a tenant may be gone on with."""
