@@ -29,7 +29,6 @@ def read(log: Log, request: pb.ReadRequest, call: Call) -> Iterator[pb.ReadRespo
     with log.changed:
         reading = _Reading(log, request)
         reading.check_incarnation()
-    call.accept()
     while True:
         call.check_valid()
         with log.changed:
@@ -40,7 +39,7 @@ def read(log: Log, request: pb.ReadRequest, call: Call) -> Iterator[pb.ReadRespo
 
 
 def follow(log: Log, request: pb.ReadRequest, call: Call) -> Iterator[pb.ReadResponse]:
-    """The same, and then what comes."""
+    """The same, and then what comes. Accepts the call once its place is known."""
     with log.changed:
         reading = _Reading(log, request)
         reading.check_incarnation()

@@ -66,6 +66,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "blocked": "CA==",
         "bitOrder": "BIT_ORDER_LITTLE",
     },
+    "POST /v1/lattices/{lattice_id}:blockByField": {"name": "height"},
     "POST /v1/lattices/{lattice_id}:undo": {},
     "POST /v1/lattices/{lattice_id}:redo": {},
     "POST /v1/lattices/{lattice_id}/jobs": {"simulation": {"sandpile": {}}, "steps": "1"},
@@ -127,6 +128,7 @@ ELSE_REFUSED = {
 NOTHING_THERE = {
     # What a projection does not show yet: no test waits for it to.
     "GET /v1/documents/{document}": "DOCUMENT_NOT_FOUND",
+    "POST /v1/lattices/{lattice_id}:blockByField": "FIELD_NOT_FOUND",
     "POST /v1/lattices/{lattice_id}/fields/{name}:undo": "NOTHING_TO_UNDO",
     "POST /v1/lattices/{lattice_id}/fields/{name}:redo": "NOTHING_TO_REDO",
     "POST /v1/lattices/{lattice_id}:undo": "NOTHING_TO_UNDO",

@@ -55,8 +55,11 @@ class EventStoreServicer:
 
     def Read(self, request: pb.ReadRequest, call: Call) -> Iterator[pb.ReadResponse]:
         checking.check_read(request)
-        read = reading.follow if request.follow else reading.read
-        return read(self._log_of(call.tenant), request, call)
+        log = self._log_of(call.tenant)
+        if request.follow:
+            return reading.follow(log, request, call)
+        call.accept()
+        return reading.read(log, request, call)
 
     def ReadTrace(self, request: pb.ReadTraceRequest, call: Call) -> pb.ReadTraceResponse:
         check(request)
