@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,12 +39,23 @@ _PORTS = range(20_000, 32_000)
 before the process that it was chosen for listens."""
 
 
+_CLAIMS_MAX = 64
+_claims: deque[int] = deque()
+"""Descriptors, the oldest first: whoever was given its port listens by now."""
+
+
 def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
+    """A port of the loopback that nobody listens on now, and no other tests were given."""
     while True:
         port = random.SystemRandom().choice(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with claim, socket.socket() as probe, contextlib.suppress(OSError):
+            # A name of Linux, which one process can have, until it ends.
+            claim.bind(f"\0girih-test-port-{port}")
             probe.bind(("127.0.0.1", port))
+            if len(_claims) == _CLAIMS_MAX:
+                os.close(_claims.popleft())
+            _claims.append(claim.detach())
             return port
 
 
