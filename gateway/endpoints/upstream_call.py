@@ -13,7 +13,7 @@ from gateway.backends.remote import Backend, PendingCall, Request
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
-from services.plumbing import correlation
+from girih.client.context import is_accepted
 from services.plumbing.errors import ServiceError, let_go
 
 T = TypeVar("T")
@@ -61,8 +61,7 @@ class UpstreamCall:
             raise errors.no_answer() from None
         self._backend.pending.discard(self)
         self._backend.answered_count += 1
-        # What is refused has no id there.
-        return any(key == correlation.CORRELATION_KEY for key, _ in metadata)
+        return is_accepted(metadata)
 
     async def response(self) -> Any:  # noqa: ANN401 - a message, or its bytes
         """The only response of the call."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NewType
 
-from services.lattice.errors import PlanLimit
+from services.lattice.errors import PlanLimit, WorkTooLarge
 from services.lattice.geometry import Coordinates, Geometry
 from services.plumbing.errors import InvalidInput, Violations
 from services.policy import PlanLimits
@@ -197,6 +197,14 @@ def check_site_count(sites: int, field: str, bad: Violations) -> bool:
 def blockable_sites_max(*, moore: bool) -> int:
     """The sites of a lattice of which any may be blocked, at most."""
     return BLOCKABLE_SITES_MAX if moore else UPLOADED_SITES_MAX
+
+
+def check_blockable(sites: int, *, moore: bool, sites_max: int) -> None:
+    """Raise WorkTooLarge where a lattice has more sites than may be blocked, `sites_max` being what
+    the operator allows."""
+    limit = min(sites_max, blockable_sites_max(moore=moore))
+    if sites > limit:
+        raise WorkTooLarge("there are more sites than may be blocked", estimate=sites, limit=limit)
 
 
 def check_bitmap(blocked: bytes, geometry: Geometry, bad: Violations) -> None:

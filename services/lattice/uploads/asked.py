@@ -9,11 +9,10 @@ from services.lattice.arrays.content_digest import ContentDigest
 from services.lattice.arrays.number_type import NumberType
 from services.lattice.domain import (
     BitOrder,
-    blockable_sites_max,
+    check_blockable,
     check_shape,
 )
 from services.lattice.enums import BIT_ORDERS, MOORE, NO_CUTTING, PERIODIC
-from services.lattice.errors import WorkTooLarge
 from services.lattice.fields.incoming import Incoming
 from services.lattice.operations import creation
 from services.lattice.operations.creation import NewLattice
@@ -69,11 +68,8 @@ async def asked_lattice(
 
 def check_sites(asked: AskedLattice, sites_max: int) -> None:
     """Raise WorkTooLarge when there are more sites than may be blocked."""
-    most = min(sites_max, blockable_sites_max(moore=MOORE[asked.request.neighbourhood]))
-    if asked.sites > most:
-        raise WorkTooLarge(
-            "there are more sites than may be blocked", estimate=asked.sites, limit=most
-        )
+    moore = MOORE[asked.request.neighbourhood]
+    check_blockable(asked.sites, moore=moore, sites_max=sites_max)
 
 
 def new_lattice(asked: AskedLattice, bitmap: bytes) -> NewLattice:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from girih.ids import TenantId
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.send_budget import SendBudget
-from services.lattice.domain import LatticeId, bitmap_bytes
-from services.lattice.errors import WorkTooLarge
+from services.lattice.domain import LatticeId, bitmap_bytes, check_blockable
 from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.states import LatticeFields
 from services.lattice.state.journal import ChangeKind, FieldChange
@@ -52,12 +51,7 @@ class FieldBlocker:
         async def make(held: HeldLattice, known: LatticeFields) -> Made:
             fit_of(held)
             geometry = held.spec.geometry
-            if geometry.sites > self._sites_max:
-                raise WorkTooLarge(
-                    "there are more sites than may be blocked",
-                    estimate=geometry.sites,
-                    limit=self._sites_max,
-                )
+            check_blockable(geometry.sites, moore=geometry.moore, sites_max=self._sites_max)
             content = known.field(name).content
             source = await self._reader.source(tenant, lattice_id, geometry.shape, content)
             chunk_bytes = _CHUNKS_AT_ONCE * source.layout.chunk_bytes
