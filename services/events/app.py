@@ -180,7 +180,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     database.count(server.registry, "events")
     for other in databases.values():
         other.count_with(database)
-    beside = Beside()
+    beside = Beside(work_s=settings.schema_check_s)
     reader = Reader(store, send_budget)
     registries = Registries(store, schemas_convert.changes_of)
     server.registry.register(CacheMetrics({"revisions": revision_cache, "schemas": registries}))

@@ -68,6 +68,9 @@ class Settings(ServerSettings, MigratingSettings):
     compacting_interval_s: float = Field(default=600.0, gt=0, le=86_400)
     """How often the process looks whether payloads have left so much room in the file of events
     that its end can be moved into it and given back to the disk, in seconds."""
+    schema_check_s: float = Field(default=2.0, gt=0, le=10)
+    """How much of a core a check by schemas may take, or a change of events to another version
+    of theirs, in seconds, before it is refused."""
     responses_mib: int = Field(default=128, ge=16, le=65_536)
     """What large answers to reads, and large events that wait for consumers of groups, may hold on
     their way, in MiB. Readers wait for room half a minute before they are told to come back. A

@@ -26,7 +26,7 @@ class Beside:
     """The process is started when it is needed first, and again when it was ended."""
 
     def __init__(
-        self, *, wait_s: float = 10.0, work_s: float = 2.0, answer_s: float = 30.0
+        self, *, work_s: float = 2.0, wait_s: float = 10.0, answer_s: float = 30.0
     ) -> None:
         """`wait_s` is how long something may wait for its turn, `work_s` how much of a core it may
         take, and `answer_s` how long that may last, in seconds: no caller waits for longer."""

@@ -148,13 +148,22 @@ async def test_checks_that_take_long_hold_up_nobody(
 
 
 async def test_what_takes_too_long_to_check_is_refused_and_the_next_one_is_checked(
-    events: "EventStoreServiceAsyncStub", schemas: "SchemaServiceAsyncStub"
+    settings: Settings, authority: Authority
 ) -> None:
     slow = {"items": {"allOf": [{"minimum": -n} for n in range(1_900)]}}
-    await schemas.RegisterSchema(schema_request(slow))
+    # A twentieth of a second is soon over, also where others want the core.
+    hasty = settings.model_copy(update={"schema_check_s": 0.05})
+    async with (
+        built(hasty) as server,
+        running(server, "127.0.0.1:0") as port,
+        open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
+    ):
+        await until_serving(channel)
+        events = EventStoreServiceStub(channel)
+        await SchemaServiceStub(channel).RegisterSchema(schema_request(slow))
 
-    error = await refusal(events.Append(append_request([1] * 1_000_000)))
-    await events.Append(append_request([1] * 1_000))
+        error = await refusal(events.Append(append_request([1] * 1_000_000)))
+        await events.Append(append_request([1] * 1_000))
 
     assert error.reason == "SCHEMA_CHECK_TOO_LONG"
 
