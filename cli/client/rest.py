@@ -26,7 +26,7 @@ _TIMEOUT = httpx.Timeout(connect=5.0, read=35.0, write=35.0, pool=5.0)
 
 # A gateway that says nothing for so long is asked whether it lives, on another connection.
 _SILENCE_S = 3.0
-_ALIVE_S = 2.0
+_ALIVE_S = 7.0
 
 STREAM_READ_S = 60.0
 """How long a stream may say nothing. An event stream tells every 15 s that it is alive."""
