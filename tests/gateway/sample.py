@@ -283,6 +283,8 @@ class SampleService:
         total = 0
         async for line in requests:
             self.taken += 1
+            if line.number < 0:
+                raise ThingNotFound("no such number")
             total += line.number
         self.sums.append(total)
         return message("SumResponse", sum=total)

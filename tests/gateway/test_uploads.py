@@ -106,6 +106,17 @@ async def test_a_service_that_ends_the_call_says_why(client: httpx.AsyncClient) 
     assert json.loads(later.text.splitlines()[-1])["error"]["code"] == "NOT_FOUND"
 
 
+@pytest.mark.parametrize("path", ["/v1/converse", "/v1/sum"])
+async def test_a_service_that_refuses_a_long_body_says_why(
+    path: str, client: httpx.AsyncClient
+) -> None:
+    body = lines(-1, *range(1_000))
+
+    answers = [await client.post(path, content=body, headers=_LINES) for _ in range(20)]
+
+    assert {answer.status_code for answer in answers} == {404}
+
+
 async def test_a_client_that_pauses_while_others_wait_is_told_so_behind_its_answers(
     online: httpx.AsyncClient,
 ) -> None:

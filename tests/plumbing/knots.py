@@ -169,8 +169,7 @@ class KnotClient:
     def start(self, kind: str, *values: str, raw: bytes | None = None, **options: Any) -> Any:
         """The call as gRPC gives it; `raw` is sent in place of a message.
 
-        Without values, a call that streams up sends nothing: a client of grpc.aio that writes
-        while it is refused reports an error of its own instead of the refusal.
+        Without values, a call that streams up is written to by whoever has it.
         """
         make = {
             "Unary": self._channel.unary_unary,

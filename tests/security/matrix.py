@@ -34,10 +34,6 @@ _REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _NOT_SERVED = "girih.accounts."
 """The package that the gateway serves itself: there is no gRPC port to attack."""
 
-_LOST_STATUS = "Internal error from Core"
-"""What grpc.aio makes of a refusal that comes while it is still sending. Then ask again."""
-_ATTEMPTS = 20
-
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -155,12 +151,8 @@ async def _call(
         request_serializer=request_class.SerializeToString,
         response_deserializer=GetMessageClass(method.output_type).FromString,
     )
-    for _ in range(_ATTEMPTS):
-        sent = _once(request) if method.client_streaming else request
-        answer = await _answer(method, start(sent, metadata=list(metadata), timeout=TIMEOUT_S))
-        if _LOST_STATUS not in answer.text:
-            break
-    return answer
+    sent = _once(request) if method.client_streaming else request
+    return await _answer(method, start(sent, metadata=list(metadata), timeout=TIMEOUT_S))
 
 
 async def _answer(method: MethodDescriptor, call: Any) -> Answer:

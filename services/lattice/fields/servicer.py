@@ -26,7 +26,7 @@ from services.lattice.fields.statistics import (
     summarize,
     summarize_by_workers,
 )
-from services.lattice.fields.streamed import drained, first_of, pieces_of
+from services.lattice.fields.streamed import first_of, pieces_of
 from services.lattice.fields.uploads import Uploads, check_part
 from services.lattice.fields.writing import FieldWrite, FieldWriter
 from services.lattice.operations.context import OperationContext
@@ -91,8 +91,7 @@ class FieldServicer:
     async def WriteField(
         self, requests: AsyncIterator[pb.WriteFieldRequest], _context: Context
     ) -> pb.WriteFieldResponse:
-        async with drained(requests):
-            return await self._write(await first_of(requests), requests)
+        return await self._write(await first_of(requests), requests)
 
     async def BeginUpload(
         self, request: pb.BeginUploadRequest, _context: Context

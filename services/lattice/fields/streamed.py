@@ -3,10 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
-from services.plumbing.errors import InvalidInput, ServiceError
+from services.plumbing.errors import InvalidInput
 from services.plumbing.grpc.requests import CallIdle
 
 Request = TypeVar("Request", bound=Any)
@@ -15,10 +14,6 @@ Request = TypeVar("Request", bound=Any)
 PACE_S: Final = 5.0
 PACE_BYTES: Final = 1 << 20
 """So much comes in that time, which is less than anybody waits for room, or the call gives way."""
-
-_UNHEARD_BYTES_MAX = 1 << 27
-_UNHEARD_S_MAX = 1.0
-"""How much more is taken of a call that is refused, and for how long."""
 
 
 async def first_of(requests: AsyncIterator[Request]) -> Request:
@@ -85,25 +80,3 @@ class _Pace:
 
 async def _next_of(requests: AsyncIterator[Request]) -> Request | None:
     return await anext(requests, None)
-
-
-@asynccontextmanager
-async def drained(requests: AsyncIterator[Any]) -> AsyncIterator[None]:
-    """Around a call that may be refused before all its messages have come.
-
-    Clients of grpc.aio lose the status of a call that ends while they write, and report an
-    internal error. So what is on its way is thrown away first, for a moment.
-    """
-    try:
-        yield
-    except CallIdle:
-        raise  # nothing is on its way that is worth a moment
-    except ServiceError:
-        left = _UNHEARD_BYTES_MAX
-        with suppress(ServiceError, TimeoutError):
-            async with asyncio.timeout(_UNHEARD_S_MAX):
-                async for request in requests:
-                    left -= len(request.body.data)
-                    if left < 0:
-                        break
-        raise

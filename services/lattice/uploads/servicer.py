@@ -12,7 +12,7 @@ from services.lattice.arrays.content_digest import ContentDigest
 from services.lattice.calls import plan, tenant
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.fields.incoming import Incoming
-from services.lattice.fields.streamed import drained, first_of, pieces_of
+from services.lattice.fields.streamed import first_of, pieces_of
 from services.lattice.state.lattices import Lattices
 from services.lattice.uploads.asked import AskedLattice, asked_lattice, check_sites, new_lattice
 from services.lattice.uploads.bits import read_bitmap, read_numbers
@@ -34,20 +34,19 @@ class LatticeUploadServicer:
     async def UploadLattice(
         self, requests: AsyncIterator[pb.UploadLatticeRequest], _context: Context
     ) -> pb.UploadLatticeResponse:
-        async with drained(requests):
-            first = await first_of(requests)
-            allowed = plan()
-            pieces = pieces_of(first, requests, lambda: self._transfers.is_waited_for)
-            incoming = Incoming(pieces)
-            digest = ContentDigest(first.content_digest)
-            asked = await asked_lattice(first, incoming, digest)
-            check_sites(asked, self._sites_max)
-            # Not twice as much: the copy that is made of it in the end takes a moment, and what
-            # comes as slowly as its sender likes shall leave room to others.
-            async with self._transfers.reserved(asked.bitmap_bytes + _BUFFER_BYTES):
-                bitmap = await _bitmap(asked, incoming, digest)
-                new = await asyncio.to_thread(new_lattice, asked, bitmap)
-                held = await self._lattices.create(tenant(), new, allowed)
+        first = await first_of(requests)
+        allowed = plan()
+        pieces = pieces_of(first, requests, lambda: self._transfers.is_waited_for)
+        incoming = Incoming(pieces)
+        digest = ContentDigest(first.content_digest)
+        asked = await asked_lattice(first, incoming, digest)
+        check_sites(asked, self._sites_max)
+        # Not twice as much: the copy that is made of it in the end takes a moment, and what
+        # comes as slowly as its sender likes shall leave room to others.
+        async with self._transfers.reserved(asked.bitmap_bytes + _BUFFER_BYTES):
+            bitmap = await _bitmap(asked, incoming, digest)
+            new = await asyncio.to_thread(new_lattice, asked, bitmap)
+            held = await self._lattices.create(tenant(), new, allowed)
         bytes_held = self._lattices.bytes_held(tenant(), held.lattice.lattice_id)
         return pb.UploadLatticeResponse(lattice=convert.lattice_to_proto(held.lattice, bytes_held))
 

@@ -60,6 +60,9 @@ GrpcType = Literal["unary", "client_stream", "server_stream", "bidi_stream"]
 
 _log = get_logger("server")
 
+_DISCARDING_MAX: Final = 64
+"""So many streams that were refused are read on at once: those of strangers are among them."""
+
 _EXPIRY_SLACK_S = 1.0
 _authorization = re.compile(r"bearer ([\w.-]+)", re.ASCII | re.IGNORECASE).fullmatch
 
@@ -141,6 +144,7 @@ class Chain:
         self._stopping = stopping
         self._memory = memory
         self._calls = Budget(call_count_max)
+        self._discarding = Budget(_DISCARDING_MAX)
 
     def wrap(self, rpc: Rpc) -> RpcHandler:
         """The handler as gRPC wants it, with everything around it."""
@@ -154,36 +158,47 @@ class Chain:
                 context, self._memory, call.tenant, rpc.deserialize, rpc.request_bytes_max
             )
             owner = call.tenant or _host(context.peer())
-            has_place = False
+            has_place = self._calls.take_now(1, owner) is not None
             try:
-                has_place = self._calls.take_now(1, owner) is not None
-                self._admit(rpc, call, refusal, has_place=has_place)
-                await _send_correlation(rpc, context, call)
-                response = await _in_time(run(requests, context), rpc, call)
-            except BaseException as error:
-                outcome = self._outcome(error, context)
-                if isinstance(error, Unauthenticated | PermissionDenied) and not _outlived(
-                    error, call
-                ):
-                    self._report(error, rpc, call, context)
-                _finish(rpc, call, started_s, outcome, span)
-                if outcome.status is None:
-                    if outcome.is_left:
-                        # What gRPC says of a batch that failed would be logged as a bug.
-                        raise asyncio.CancelledError from None
-                    raise
-                let_go(error)
-            else:
-                _finish(rpc, call, started_s, _OK, span)
-                return response
+                try:
+                    self._admit(rpc, call, refusal, has_place=has_place)
+                    await _send_correlation(rpc, context, call)
+                    response = await _in_time(run(requests, context), rpc, call)
+                except BaseException as error:
+                    outcome = self._outcome(error, context)
+                    if isinstance(error, Unauthenticated | PermissionDenied) and not _outlived(
+                        error, call
+                    ):
+                        self._report(error, rpc, call, context)
+                    _finish(rpc, call, started_s, outcome, span)
+                    if outcome.status is None:
+                        if outcome.is_left:
+                            # What gRPC says of a batch that failed would be logged as a bug.
+                            raise asyncio.CancelledError from None
+                        raise
+                    let_go(error)
+                else:
+                    _finish(rpc, call, started_s, _OK, span)
+                    return response
+                # Not within `except`: what is told now would carry the error, and that the request.
+                if rpc.takes_stream:
+                    await self._discard_rest(requests, owner)
             finally:
                 if has_place:
                     self._calls.give_back(1, owner)
                 requests.close()
-            # Not within `except`: the abort would carry the error, and that the request.
             return await _abort(context, outcome.status, call)
 
         return _method_handler(rpc, serve)
+
+    async def _discard_rest(self, requests: Requests[Any], owner: str) -> None:
+        """Unless that is done for too many calls, or for too many of this owner."""
+        if self._discarding.take_now(1, owner) is None:
+            return
+        try:
+            await requests.discard_rest()
+        finally:
+            self._discarding.give_back(1, owner)
 
     def _admit(
         self, rpc: Rpc, call: Call, refusal: TokenRefused | None, *, has_place: bool

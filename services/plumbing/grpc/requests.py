@@ -14,6 +14,7 @@ waiting so, has that room reserved at once for some seconds.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
@@ -62,6 +63,14 @@ DISTRUSTED_MAX: Final = 4_096
 
 CHECK_S: Final = 0.1
 """While calls wait, how often it is looked for those that must give way."""
+
+DISCARD_S_MAX: Final = 1.0
+DISCARD_BYTES_MAX: Final = 2**27
+"""How long a stream that is refused is read on, and how much of it."""
+
+SILENCE_S: Final = 0.05
+"""Who writes nothing for so long, twice in a row, has stopped, or waits for an answer. Once may be
+the event loop, which was held up."""
 
 
 class MessageTooLarge(InvalidInput):
@@ -140,6 +149,11 @@ class RequestMemory:
                 return Reservation(owner, await self._budget.take(wanted, owner, rank))
         except TimeoutError:
             raise ServerFull("the requests being served are too large together") from None
+
+    def reserve_now(self, owner: str) -> Reservation | None:
+        """Room for the largest message of all, if it is there."""
+        reserved = self._budget.take_now(self._largest, owner)
+        return None if reserved is None else Reservation(owner, reserved)
 
     def shrink(self, reservation: Reservation, byte_count: int) -> None:
         """Give back all but `byte_count` of what is reserved, if it is more."""
@@ -255,10 +269,13 @@ class Requests(Generic[Request]):
         self._bytes_max = bytes_max
         self._held: deque[Reservation] = deque()
         self._is_first = True
+        self._reading: asyncio.Task[Any] | None = None
+        """Of a stream: the message that was asked for and has not come. What is newest of all that
+        is held is for it."""
 
     async def only(self) -> Request:
         """The single message of the call; raises `InvalidInput` when there is none."""
-        data = await self._read(MESSAGE_S)
+        data = await self._read(self._context.read, MESSAGE_S)
         if data is None:
             raise InvalidInput("the call must have a message")
         return await self._parsed(data)
@@ -268,7 +285,7 @@ class Requests(Generic[Request]):
 
     async def __anext__(self) -> Request:
         self.close()
-        data = await self._read(IDLE_S)
+        data = await self._read(self._next, IDLE_S)
         if data is None:
             raise StopAsyncIteration
         return await self._parsed(data)
@@ -280,7 +297,7 @@ class Requests(Generic[Request]):
         """
         while True:
             try:
-                data = await self._read(IDLE_S)
+                data = await self._read(self._next, IDLE_S)
             except MessageTooLarge as refusal:
                 yield refusal
                 continue
@@ -300,12 +317,57 @@ class Requests(Generic[Request]):
         while self._held:
             self.settle()
 
+    async def discard_rest(self) -> None:
+        """Throw away what is on its way, until its sender has stopped, for a moment at most.
+
+        For a stream that is refused: a client of grpc.aio loses the status of a call that ends
+        while it writes, and reports an internal error.
+        """
+        while len(self._held) > (self._reading is not None):
+            self.settle()
+        held = self._memory.reserve_now(self._owner)
+        if held is None:
+            # What HTTP/2 takes unasked arrives all the same.
+            await asyncio.sleep(SILENCE_S)
+            return
+        self._held.append(held)
+        left = DISCARD_BYTES_MAX
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_S_MAX):
+                while left > 0 and not self._memory.is_waited_for:
+                    message = await self._next_in_time()
+                    if message is grpc.aio.EOF:
+                        break
+                    left -= len(message)
+                    del message  # it may be large
+
+    async def _next_in_time(self) -> Any:  # noqa: ANN401
+        """The next message; raises TimeoutError when its sender is silent."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SILENCE_S):
+                return await self._next()
+        async with asyncio.timeout(SILENCE_S):
+            return await self._next()
+
+    async def _next(self) -> Any:  # noqa: ANN401
+        """The next message of a stream, as gRPC has it.
+
+        It is read on when whoever awaits it is cancelled, and is there for who asks next. What gRPC
+        brings for a read that was cut off is lost.
+        """
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._context.read(), name="read message")
+            self._reading.add_done_callback(_look_at)
+        message = await asyncio.shield(self._reading)
+        self._reading = None
+        return message
+
     async def _parsed(self, data: bytes) -> Request:
         if len(data) <= INLINE_BYTES_MAX:
             return self._parse(data)
         return await asyncio.to_thread(self._parse, data)
 
-    async def _read(self, silent_s_max: float) -> bytes | None:
+    async def _read(self, read: Callable[[], Awaitable[Any]], silent_s_max: float) -> bytes | None:
         """The next message, None behind the last.
 
         Raises `ServerFull`, `CallIdle` and `MessageTooLarge`.
@@ -315,7 +377,7 @@ class Requests(Generic[Request]):
         self._is_first = False
         # Held for as long as gRPC may bring one: if this is left, until the call has ended.
         self._held.append(held)
-        message: Any = await memory.awaited(self._context.read(), held, silent_s_max)
+        message: Any = await memory.awaited(read(), held, silent_s_max)
         if message is grpc.aio.EOF:
             memory.shrink(self._held.pop(), 0)
             return None
@@ -332,6 +394,12 @@ class Requests(Generic[Request]):
         memory.shrink(held, byte_count)
         data: bytes = message
         return data
+
+
+def _look_at(reading: "asyncio.Task[Any]") -> None:
+    """What it ends with when its call has ended concerns nobody."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
