@@ -20,6 +20,7 @@ from gateway.http.exchange import API_HEADERS, SLOW_READER, HttpExchange, SlowRe
 from gateway.hubs.hub import Hubs
 from gateway.transcoding.slices import SLICE_BYTES
 from gateway.transcoding.validation import ValidationError
+from girih.client.context import ACCEPTED_S_MAX
 
 LAST_EVENT_ID = b"last-event-id"
 
@@ -27,11 +28,6 @@ _EVENT_ID_MAX = 2**63 - 2
 _event_id = re.compile(rb"(\d{1,19})(?:-([0-9A-Za-z]{1,64}))?").fullmatch
 _SHARED_BYTES_MAX = 2**17
 """A larger response is read and made into text by each client for itself, in turns."""
-
-_SILENCE_S_MAX = 70.0
-"""So long a service may take to accept a stream that may be quiet, or to refuse it: longer than it
-waits for its database, which it may do twice. One that says neither by then is taken to say nothing
-before it answers."""
 
 
 class StreamEndpoint(MethodEndpoint):
@@ -94,10 +90,13 @@ class StreamEndpoint(MethodEndpoint):
         return number, incarnation
 
     async def _first(self, call: UpstreamCall, request: Message) -> "asyncio.Future[bytes | None]":
-        """The first message: there, failed, or of a stream that was accepted and may be quiet."""
+        """The first message: there, failed, or of a stream that was accepted and may be quiet.
+
+        One of which its service says neither in time is taken to be quiet before it is answered.
+        """
         name = self._shape.stays_open
         may_be_quiet = bool(name) and getattr(request, name)
-        silence_s = _SILENCE_S_MAX if may_be_quiet else None
+        silence_s = ACCEPTED_S_MAX if may_be_quiet else None
         try:
             async with asyncio.timeout(silence_s):
                 is_accepted = await call.accepted()

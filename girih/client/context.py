@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from girih.ids import new_correlation_id
 
 CORRELATION_KEY = "x-correlation-id"
 CAUSATION_KEY = "x-causation-id"
 TRACEPARENT_KEY = "traceparent"
+
+ACCEPTED_S_MAX: Final = 70.0
+"""So long a server may take to accept a stream that may be quiet, or to refuse it: longer than it
+waits for its database, which it may do twice. To begin anew sooner would throw that away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import grpc.aio
 
 from girih.client.caller import Caller
 from girih.client.calls import begun, cancelled_call, metadata_of, next_response, resumed
-from girih.client.context import is_accepted
+from girih.client.context import ACCEPTED_S_MAX, is_accepted
 from girih.client.cursors import Batch, ReadCursor
 from girih.client.errors import GirihError, Unavailable
 from girih.client.events import RecordedEvent
@@ -108,14 +108,15 @@ class Subscription:
                     yield event
 
     async def _one_call(self) -> AsyncGenerator[Batch]:
-        timeout_s = self._caller.retry.attempt_s
-        metadata = await metadata_of(self._caller, self._context_metadata, timeout_s)
+        metadata = await metadata_of(
+            self._caller, self._context_metadata, self._caller.retry.attempt_s
+        )
         if self._closed.is_set():
             return
         call: ReadCall = begun(self._stub.Read, self._cursor.begin(), metadata=metadata)
         self._call = call
         try:
-            self.is_connected = await _accepted(call, timeout_s)
+            self.is_connected = await _accepted(call)
             if self.is_connected and self._on_connected is not None:
                 await self._on_connected()
             while response := await next_response(call, None):
@@ -131,10 +132,10 @@ class Subscription:
             call.cancel()
 
 
-async def _accepted(call: ReadCall, timeout_s: float) -> bool:
+async def _accepted(call: ReadCall) -> bool:
     """Whether the server has taken the call, once it has or has ended it."""
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(ACCEPTED_S_MAX):
             return is_accepted(await call.initial_metadata())
     except TimeoutError:
         raise Unavailable.no_answer("the event store did not take the call in time") from None

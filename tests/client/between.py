@@ -78,8 +78,13 @@ class Between(EventStoreServiceServicer):
     """Reads that are passed on now; tests may cancel them."""
     batch_max: int = 0
     """Responses of a read are cut into ones of so many events; 0 leaves them as they are."""
+    placed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Reads are accepted once it is set, as it is unless tests clear it."""
     pads: bool = False
     """Responses of a read without events come before and behind each."""
+
+    def __post_init__(self) -> None:
+        self.placed.set()
 
     async def Append(self, request: pb.AppendRequest, context: Context) -> Any:
         failure = self._next(request, context)
@@ -121,6 +126,7 @@ class Between(EventStoreServiceServicer):
         self.open_calls.add(call)
         try:
             if is_accepted(metadata := await call.initial_metadata()):
+                await self.placed.wait()
                 await context.send_initial_metadata(tuple(metadata))
             async for response in call:
                 for part in self._parts(response):

@@ -249,6 +249,26 @@ async def test_following_goes_on_with_each_event_once_whatever_breaks(
     assert interruptions[0] == interruptions[-1] == "connected"
 
 
+async def test_a_read_that_takes_long_to_be_placed_is_not_begun_anew(
+    broken: Between, events: EventStoreClient, authority: Authority, tenant: str
+) -> None:
+    await events.append(numbered("a", 1))
+    broken.placed.clear()
+    hasty = RetryPolicy(attempt_timeout_s=0.1, pause_s_min=0.01)
+
+    def followed() -> int:
+        token = authority.token(tenant)
+        with Client(events=broken.address, token=token, retry=hasty) as client:
+            return next(iter(client.follow())).position
+
+    following = asyncio.create_task(asyncio.to_thread(followed))
+    await asyncio.wait([following], timeout=0.5)
+    broken.placed.set()
+
+    assert await following == 1
+    assert len(broken.requests) == 1
+
+
 def test_a_client_that_is_closed_ends_what_follows_in_other_threads(client: Client) -> None:
     client.append(numbered("a", 1))
     first, seen = threading.Event(), list[int]()

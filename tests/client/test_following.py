@@ -19,6 +19,7 @@ from girih.client import (
     LogReplaced,
     NewEvent,
     PermissionDenied,
+    RetryPolicy,
     Subscription,
     Unavailable,
 )
@@ -152,6 +153,22 @@ async def test_who_is_refused_was_not_connected(events: EventStoreClient) -> Non
         await first(events.follow(from_position=7, on_connected=on_connected), 1)
 
     assert not connected
+
+
+async def test_a_read_that_takes_long_to_be_placed_is_not_begun_anew(
+    events: EventStoreClient, broken: Between, authority: Authority, tenant: str
+) -> None:
+    await events.append(numbered("a", 1))
+    broken.placed.clear()
+    hasty, token = RetryPolicy(attempt_timeout_s=0.1, pause_s_min=0.01), authority.token(tenant)
+    async with EventStoreClient.connect(broken.address, token=token, retry=hasty) as patient:
+        following = asyncio.create_task(first(patient.follow(), 1))
+        await asyncio.wait([following], timeout=0.5)
+        broken.placed.set()
+
+        assert await following == [1]
+
+    assert len(broken.requests) == 1
 
 
 async def test_what_is_gone_on_from_is_told_with_the_incarnation_that_it_is_from(

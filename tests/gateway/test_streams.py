@@ -225,7 +225,7 @@ async def test_a_quiet_stream_that_takes_long_to_place_is_open_once_it_is_accept
 async def test_a_service_that_says_nothing_ahead_of_what_it_answers_does_not_keep_a_stream_closed(
     service: SampleService, online: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "_SILENCE_S_MAX", 0.1)
+    monkeypatch.setattr(streams, "ACCEPTED_S_MAX", 0.1)
     service.accepts = False
 
     async with online.stream("GET", "/v1/count?follow=true", headers=_EVENTS) as answer:

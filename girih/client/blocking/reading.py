@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from girih.client.blocking.calls import WatchedCall, begun, metadata_of, resumed
 from girih.client.caller import Caller
+from girih.client.context import ACCEPTED_S_MAX
 from girih.client.cursors import Batch, ReadCursor
 from girih.client.errors import GirihError
 from girih.client.events import RecordedEvent
@@ -75,14 +76,13 @@ class Subscription:
         )
 
     def _one_call(self) -> Generator[Batch]:
-        timeout_s = self._caller.retry.attempt_s
-        metadata = metadata_of(self._caller, self._context_metadata, timeout_s)
+        metadata = metadata_of(self._caller, self._context_metadata, self._caller.retry.attempt_s)
         with WatchedCall(begun(self._stub.Read, self._cursor.begin(), metadata=metadata)) as call:
             self._call = call
             if self._closed.is_set():
                 return
             try:
-                self.is_connected = call.accepted(timeout_s)
+                self.is_connected = call.accepted(ACCEPTED_S_MAX)
                 if self.is_connected and self._on_connected is not None:
                     self._on_connected()
                 while (response := call.next(None)) is not None:
