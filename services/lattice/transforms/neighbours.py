@@ -181,9 +181,12 @@ class Floating(Step):
     kinds: ClassVar[Sequence[str]] = (TRANSFORMS,)
 
     def cost(self, fit: Fit) -> Cost:
-        wide = 0 if not fit.number_type.is_whole else 2 * _DOUBLE * fit.sites
-        aux = wide + fit.size_bytes + 8 * _DOUBLE * longest_line(fit)
-        return Cost(auxiliary_bytes=OVERHEAD_BYTES + aux, looks=self._looks(fit))
+        wide = _DOUBLE * (2 * fit.sites + 5 * BLOCK) if fit.number_type.is_whole else 0
+        aux = OVERHEAD_BYTES + wide + self._auxiliary_bytes(fit)
+        return Cost(auxiliary_bytes=aux, looks=self._looks(fit))
+
+    def _auxiliary_bytes(self, fit: Fit) -> int:
+        return stencils.summing_bytes(fit.shape, _DOUBLE)
 
     def reach(self, fit: Fit) -> Reach | None:
         return Reach.around(fit, 1)
@@ -216,6 +219,9 @@ class GradientMagnitude(Floating):
             lambda array: stencils.gradient_magnitude(array, value.periodic, scratch),
             scratch,
         )
+
+    def _auxiliary_bytes(self, fit: Fit) -> int:
+        return _DOUBLE * (fit.sites + 8 * longest_line(fit))
 
 
 @dataclass(frozen=True)

@@ -186,5 +186,5 @@ def test_many_steps_of_diffusion_are_several_passes_of_boxes_that_fit(
     assert len(actual) > 1
     for each in actual:
         planes = each.lengths[0] + 2 * each.reach.lengths[0]
-        assert 2 * 4_000_000 * planes < 1 << 29
+        assert 4_000_000 * (planes + 3) < 1 << 29
         assert planes <= 2 * each.lengths[0]

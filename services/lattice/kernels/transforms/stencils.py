@@ -2,38 +2,48 @@
 
 Compiled code and the order of its sums are the same for any number of axes, so results are the
 same bits on every path. A neighbour that there is none of takes no part; a ring of two is a path.
+
+Sums over neighbours change the array in place, from its first row to its last. A plane is all rows
+of one coordinate along the first axis. The one that is changed and the one before it are kept as
+they were: of what was changed already nothing else is asked for, but round a ring.
 """
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.lattice.kernels.compiled import inlined, kernel
+from services.lattice.kernels.memory import prefetched
 from services.lattice.kernels.slices import Cancel, Cancelled
-from services.lattice.kernels.transforms.scratch import Array, Scratch, by_axis, lines
+from services.lattice.kernels.transforms.scratch import Array, Scratch, lines
+
+_AHEAD = 1024
+"""How many numbers ahead memory is asked for the plane that comes next."""
+_LINE = 8
+"""Doubles that memory brings at once."""
 
 
 def laplacian(array: Array, rings: Sequence[bool], scratch: Scratch) -> Array:
-    """For each site the sum of what its neighbours are more than it. Of floating numbers."""
-    made = scratch.kept(array.shape, array.dtype)
-    _spread(array, made, rings, array.dtype.type(0.0), is_step=False, scratch=scratch)
-    return made
+    """For each number the sum of what its neighbours are more, in place. Of floating numbers."""
+    _Stencil(array, rings, scratch).run(0.0, is_step=False)
+    return array
 
 
 def diffuse(
     array: Array, rings: Sequence[bool], rate: float, steps: int, scratch: Scratch
 ) -> Array:
-    """The numbers after so many steps, each adding `rate` times their Laplacian.
-
-    Of floating numbers. The array itself is one of the two that take turns.
-    """
-    made = scratch.kept(array.shape, array.dtype)
-    before, behind = array, made
+    """So many steps, each adding `rate` times the Laplacian, in place. Of floating numbers."""
+    stencil = _Stencil(array, rings, scratch)
     for _ in range(steps):
-        _spread(before, behind, rings, array.dtype.type(rate), is_step=True, scratch=scratch)
-        before, behind = behind, before
-    return before
+        stencil.run(rate, is_step=True)
+    return array
+
+
+def summing_bytes(shape: Sequence[int], itemsize: int) -> int:
+    """What `laplacian` and `diffuse` take at most."""
+    return 3 * itemsize * prod(_of_planes(shape)[1:])
 
 
 def gradient_magnitude(array: Array, rings: Sequence[bool], scratch: Scratch) -> Array:
@@ -58,8 +68,7 @@ def gradient_magnitude(array: Array, rings: Sequence[bool], scratch: Scratch) ->
 def warm() -> None:
     """Compile for every type of numbers."""
     for dtype in (np.float32, np.float64):
-        values = np.zeros((3, 3), dtype)
-        laplacian(values, (False, True), Scratch(np.zeros(1, np.uint8)))
+        laplacian(np.zeros((3, 3), dtype), (False, True), Scratch(np.zeros(1, np.uint8)))
 
 
 def _slopes(part: Array, slopes: Array, *, ring: bool) -> None:
@@ -74,33 +83,43 @@ def _slopes(part: Array, slopes: Array, *, ring: bool) -> None:
         slopes[:, -1] = part[:, -1] - part[:, -2]
 
 
-def _spread(
-    values: Array,
-    sums: Array,
-    rings: Sequence[bool],
-    rate: np.generic,
-    *,
-    is_step: bool,
-    scratch: Scratch,
-) -> None:
-    lengths = np.array(values.shape, np.int64)
-    strides = np.array([by_axis(values, axis).shape[2] for axis in range(values.ndim)], np.int64)
-    closed = np.array(
-        [ring and length > 2 for ring, length in zip(rings, values.shape, strict=True)], np.uint8
-    )
-    place = np.zeros(values.ndim, np.int64)
-    done = _spread_rows(
-        values.reshape(-1), sums.reshape(-1), lengths, strides, closed, place, rate, is_step,
-        scratch.flag,
-    )  # fmt: skip
-    if not done:
-        raise Cancelled
+class _Stencil:
+    """Sums over the neighbours in an array, and what is taken beside it."""
+
+    def __init__(self, array: Array, rings: Sequence[bool], scratch: Scratch) -> None:
+        shape = _of_planes(array.shape)
+        rings = (False,) * (len(shape) - array.ndim) + tuple(rings)
+        self._array, self._flag = array.reshape(-1, copy=False), scratch.flag
+        self._lengths = np.array(shape, np.int64)
+        self._strides = np.array([prod(shape[axis + 1 :]) for axis in range(len(shape))], np.int64)
+        self._closed = np.array(
+            [ring and length > 2 for ring, length in zip(rings, shape, strict=True)], np.uint8
+        )
+        plane = prod(shape[1:])
+        self._kept = scratch.kept((2, plane), array.dtype)
+        self._first = scratch.kept((plane if self._closed[0] else 0,), array.dtype)
+
+    def run(self, rate: float, *, is_step: bool) -> None:
+        """One step of diffusion, or the Laplacian itself. Raises Cancelled."""
+        done = _change_planes(
+            self._array, self._kept, self._first, self._lengths, self._strides, self._closed,
+            np.zeros(self._lengths.size, np.int64), self._array.dtype.type(rate), is_step,
+            self._flag,
+        )  # fmt: skip
+        if not done:
+            raise Cancelled
+
+
+def _of_planes(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape of two axes at least, of the same rows."""
+    return (1,) * (2 - len(shape)) + tuple(shape)
 
 
 @kernel
-def _spread_rows(
+def _change_planes(
     values: Array,
-    sums: Array,
+    kept: Array,
+    first: Array,
     lengths: NDArray[np.int64],
     strides: NDArray[np.int64],
     closed: NDArray[np.uint8],
@@ -109,63 +128,123 @@ def _spread_rows(
     is_step: bool,
     cancel: Cancel,
 ) -> bool:
-    """Write the Laplacian of `values`, or what a step of diffusion makes of them, into `sums`.
+    """Make of `values` their Laplacian, or what a step of diffusion makes of them.
 
-    `place` begins as zeros: the coordinates of the row. False when it was told to stop.
+    `kept` has room for two planes, and `first` for one where the first axis is a ring. `place`
+    begins as zeros: the coordinates of the row. False when it was told to stop.
     """
-    axes = lengths.size
-    length = lengths[axes - 1]
-    for begin in range(0, values.size, length):
+    _copy(values, first)
+    for number in range(lengths[0]):
+        place[0], now = number, number & 1
+        if not _change_plane(
+            values, kept[now], kept[1 - now], first, lengths, strides, closed, place, rate,
+            is_step, cancel,
+        ):  # fmt: skip
+            return False
+    return True
+
+
+@inlined
+def _change_plane(
+    values: Array,
+    kept: Array,
+    before: Array,
+    first: Array,
+    lengths: NDArray[np.int64],
+    strides: NDArray[np.int64],
+    closed: NDArray[np.uint8],
+    place: NDArray[np.int64],
+    rate: np.generic,
+    is_step: bool,
+    cancel: Cancel,
+) -> bool:
+    """Change the plane of `place`, and keep it as it was, as `before` is kept already."""
+    axes, length, size = lengths.size, lengths[lengths.size - 1], strides[0]
+    begin, last = place[0] * size, lengths[0] - 1
+    plane, low, high = values[begin : begin + size], before, first
+    if place[0] == 0 and closed[0]:
+        low = values[last * size :]
+    if place[0] < last:
+        high = values[begin + size :]
+    has_low, has_high = place[0] > 0 or closed[0] > 0, place[0] < last or closed[0] > 0
+    for at in range(0, size, length):
         if cancel[0]:
             return False
-        own, row = values[begin : begin + length], sums[begin : begin + length]
-        _spread_row(own, row, closed[axes - 1])
-        for axis in range(axes - 2, -1, -1):
-            low, high = _neighbours(
-                begin, place[axis], lengths[axis] - 1, strides[axis], closed[axis]
-            )
-            _add_rows(values, begin, low, high, row)
-        if is_step:
-            for k in range(length):
-                row[k] = own[k] + rate * row[k]
+        _bring(values, begin + size + at + _AHEAD, length)
+        row, own = plane[at : at + length], kept[at : at + length]
+        _copy(row, own)
+        if axes == 2 and has_low and has_high:
+            _change_in_plane(own, row, low[:length], high[:length], closed[1], rate, is_step)
+        elif axes == 3 and has_low and has_high and 0 < place[1] < lengths[1] - 1:
+            _change_in_space(
+                own, row, kept[at - length : at], plane[at + length : at + 2 * length],
+                low[at : at + length], high[at : at + length], closed[2], rate, is_step,
+            )  # fmt: skip
+        else:
+            _spread_row(own, row, closed[axes - 1])
+            for axis in range(axes - 2, 0, -1):
+                _spread_axis(
+                    row, kept, plane, at, place[axis], lengths[axis] - 1, strides[axis],
+                    closed[axis],
+                )  # fmt: skip
+            _add_rows(own, row, low[at:], high[at:], has_low, has_high)
+            if is_step:
+                for k in range(length):
+                    row[k] = own[k] + rate * row[k]
         _advance(place, lengths)
     return True
 
 
 @inlined
-def _neighbours(begin: int, at: int, last: int, stride: int, closed: int) -> tuple[int, int]:
-    """Where the rows before and behind one begin; at itself where there is none."""
-    low = high = begin
-    if at > 0:
-        low = begin - stride
+def _spread_axis(
+    row: Array, kept: Array, plane: Array, at: int, here: int, last: int, stride: int, closed: int
+) -> None:
+    """The part of the Laplacian along an axis between the first one and the last."""
+    low, high = kept, plane
+    if here > 0:
+        low = kept[at - stride :]
     elif closed:
-        low = begin + last * stride
-    if at < last:
-        high = begin + stride
+        low = plane[at + last * stride :]
+    if here < last:
+        high = plane[at + stride :]
     elif closed:
-        high = begin - last * stride
-    return low, high
+        high = kept[at - last * stride :]
+    own = kept[at : at + row.size]
+    _add_rows(own, row, low, high, here > 0 or closed > 0, here < last or closed > 0)
 
 
 @inlined
-def _add_rows(values: Array, begin: int, low: int, high: int, row: Array) -> None:
+def _add_rows(
+    own: Array, row: Array, low: Array, high: Array, has_low: bool, has_high: bool
+) -> None:
     """Add what the rows before and behind are more than the one itself."""
-    length = row.size
-    own = values[begin : begin + length]
-    if low != begin and high != begin:
-        below, above = values[low : low + length], values[high : high + length]
-        for k in range(length):
-            row[k] += (below[k] - own[k]) + (above[k] - own[k])
-    elif low != high:
-        only = values[low + high - begin : low + high - begin + length]
-        for k in range(length):
+    if has_low and has_high:
+        for k in range(own.size):
+            row[k] += (low[k] - own[k]) + (high[k] - own[k])
+    elif has_low or has_high:
+        only = low if has_low else high
+        for k in range(own.size):
             row[k] += only[k] - own[k]
 
 
 @inlined
+def _copy(numbers: Array, room: Array) -> None:
+    """As many as there is room for."""
+    for k in range(room.size):
+        room[k] = numbers[k]
+
+
+@inlined
+def _bring(values: Array, begin: int, length: int) -> None:
+    """Have memory bring numbers: it loses its way from row to row and from page to page."""
+    for k in range(0, length, _LINE):
+        prefetched(values, begin + k)
+
+
+@inlined
 def _advance(place: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
-    """Go on to the next row in C order."""
-    for axis in range(lengths.size - 2, -1, -1):
+    """Go on to the next row of a plane in C order."""
+    for axis in range(lengths.size - 2, 0, -1):
         place[axis] += 1
         if place[axis] < lengths[axis]:
             break
@@ -173,14 +252,64 @@ def _advance(place: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
 
 
 @inlined
+def _change_in_plane(
+    own: Array, row: Array, low: Array, high: Array, closed: int, rate: np.generic, is_step: bool
+) -> None:
+    """All that becomes of a row between two others, in one pass: the same sums in their order."""
+    last = own.size - 1
+    _spread_ends(own, row, closed)
+    for k in range(0, own.size, max(1, last)):
+        row[k] += (low[k] - own[k]) + (high[k] - own[k])
+        if is_step:
+            row[k] = own[k] + rate * row[k]
+    for k in range(1, last):
+        at = own[k]
+        more = ((own[k - 1] - at) + (own[k + 1] - at)) + ((low[k] - at) + (high[k] - at))
+        row[k] = at + rate * more if is_step else more
+
+
+@inlined
+def _change_in_space(
+    own: Array,
+    row: Array,
+    left: Array,
+    right: Array,
+    low: Array,
+    high: Array,
+    closed: int,
+    rate: np.generic,
+    is_step: bool,
+) -> None:
+    """The same of a row among four others."""
+    last = own.size - 1
+    _spread_ends(own, row, closed)
+    for k in range(0, own.size, max(1, last)):
+        row[k] += (left[k] - own[k]) + (right[k] - own[k])
+        row[k] += (low[k] - own[k]) + (high[k] - own[k])
+        if is_step:
+            row[k] = own[k] + rate * row[k]
+    for k in range(1, last):
+        at = own[k]
+        near = ((own[k - 1] - at) + (own[k + 1] - at)) + ((left[k] - at) + (right[k] - at))
+        more = near + ((low[k] - at) + (high[k] - at))
+        row[k] = at + rate * more if is_step else more
+
+
+@inlined
 def _spread_row(own: Array, row: Array, closed: int) -> None:
     """The part of the Laplacian along the row itself."""
+    for k in range(1, own.size - 1):
+        row[k] = (own[k - 1] - own[k]) + (own[k + 1] - own[k])
+    _spread_ends(own, row, closed)
+
+
+@inlined
+def _spread_ends(own: Array, row: Array, closed: int) -> None:
+    """The part along the row itself of its first number and its last."""
     last = own.size - 1
     if last == 0:
         row[0] = 0
         return
-    for k in range(1, last):
-        row[k] = (own[k - 1] - own[k]) + (own[k + 1] - own[k])
     row[0] = own[1] - own[0]
     row[last] = own[last - 1] - own[last]
     if closed:
