@@ -4,7 +4,8 @@ python -m bench.arrays [--rounds 7] [--seed 1]
 
 The kernel runs in the process of the bench, the call goes to the service in another process
 and ends when its client has the array, in turns. What is left between the two is the service,
-gRPC and the wire.
+gRPC and the wire: beside it stands what gRPC alone takes to carry as many bytes in as many
+messages, which no call can do without.
 """
 
 import argparse
@@ -13,11 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.bare import asked as asked_of_bare
+from bench.bare import bare_server
 from bench.lattices import Job, LatticeProcess, created, lattice_service
 from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
@@ -26,6 +30,9 @@ from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.fields.free import free_distances
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.warm import compile_all
+from services.lattice.operations.distances import VALUES_PER_ANSWER
+
+Down: TypeAlias = "grpc.UnaryStreamMultiCallable[bytes, bytes]"  # generic for types only
 
 RATIO_MAX = 1.5
 GO = np.zeros(1, np.uint8)
@@ -38,11 +45,11 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class Contest:
-    """A kernel and the call that answers the same; both answer how many numbers they give."""
+    """A kernel, and the call that answers the same as an array."""
 
     name: str
-    kernel: Callable[[], int]
-    call: Callable[[], int]
+    kernel: Callable[[], object]
+    call: Callable[[], NDArray[Any]]
     ratio_max: float | None = RATIO_MAX
     """None where the kernel takes less than the least that a call can."""
 
@@ -50,8 +57,9 @@ class Contest:
 def main(arguments: argparse.Namespace) -> int:
     compile_all()
     rng = np.random.default_rng(arguments.seed)
-    with lattice_service() as lattice:
-        held = [compare(contest, arguments.rounds) for contest in contests(lattice, rng)]
+    with lattice_service() as lattice, bare_server() as address:
+        down: Down = grpc.insecure_channel(address).unary_stream("/bare/Down")
+        held = [compare(contest, down, arguments.rounds) for contest in contests(lattice, rng)]
     return 0 if all(held) else 1
 
 
@@ -71,8 +79,8 @@ def field(lattice: LatticeProcess, job: Job) -> Contest:
     """Distances of all sites of a lattice from its first."""
     grid, origin = job.grid(), (0,) * job.blocked.ndim
 
-    def kernel() -> int:
-        return len(measure(grid, [origin], GO).at(slice(None)))
+    def kernel() -> object:
+        return measure(grid, [origin], GO).at(slice(None))
 
     return Contest(job.name, kernel, _distances(lattice, job))
 
@@ -83,8 +91,8 @@ def free_field(lattice: LatticeProcess, job: Job) -> Contest:
     geometry = Geometry(shape, (False,) * len(shape), moore=job.moore, no_cutting=True)
     sites = np.ogrid[tuple(slice(length) for length in shape)]
 
-    def kernel() -> int:
-        return free_distances(geometry, [origin], sites, lambda: None).size
+    def kernel() -> object:
+        return free_distances(geometry, [origin], sites, lambda: None)
 
     # Of steps along one axis a number takes less than a nanosecond.
     ratio_max = RATIO_MAX if job.moore else None
@@ -102,12 +110,12 @@ def path(lattice: LatticeProcess, job: Job) -> Contest:
         sites_max=100_000,
     )
 
-    def kernel() -> int:
-        return min(100_000, search.find((0, 0), goal, GO).steps + 1)
+    def kernel() -> object:
+        return search.find((0, 0), goal, GO)
 
-    def call() -> int:
+    def call() -> NDArray[Any]:
         answer = service.FindPath(query, metadata=lattice.caller.metadata)
-        return len(np.array(answer.path.sites).reshape(-1, answer.path.axis_count))
+        return np.array(answer.path.sites).reshape(-1, answer.path.axis_count)
 
     return Contest(job.name, kernel, call, ratio_max=None)
 
@@ -121,9 +129,8 @@ def windings() -> NDArray[np.bool_]:
     return blocked
 
 
-def _distances(lattice: LatticeProcess, job: Job) -> Callable[[], int]:
-    call = asked(lattice, *created(lattice, job), job)
-    return lambda: len(call())
+def _distances(lattice: LatticeProcess, job: Job) -> Callable[[], NDArray[Any]]:
+    return asked(lattice, *created(lattice, job), job)
 
 
 def asked(
@@ -146,23 +153,32 @@ def asked(
     return call
 
 
-def compare(contest: Contest, rounds: int) -> bool:
-    """Run both in turns; whether the call takes no more than it may."""
+def compare(contest: Contest, down: Down, rounds: int) -> bool:
+    """Run all in turns; whether the call takes no more than it may."""
     kernel_s: list[float] = []
     call_s: list[float] = []
+    bare_s: list[float] = []
+    array = contest.call()
+    request = asked_of_bare(array.nbytes, VALUES_PER_ANSWER * array.itemsize)
+
+    def bare() -> object:
+        return [len(piece) for piece in down(request)]
+
+    turns = ((contest.kernel, kernel_s), (contest.call, call_s), (bare, bare_s))
     for number in range(rounds + 1):
-        for run, seconds in ((contest.kernel, kernel_s), (contest.call, call_s)):
+        for run, seconds in turns:
             began_s = time.perf_counter()
-            count = run()
+            run()
             if number:  # the first round warms up
                 seconds.append(time.perf_counter() - began_s)
     ratio = _median_ratio(call_s, kernel_s)
     holds = contest.ratio_max is None or ratio <= contest.ratio_max
     demanded = f" (at most {contest.ratio_max}): {'holds' if holds else 'MISSED'}"
     print(
-        f"{contest.name}: {count:,} answered in {statistics.median(call_s) * 1e3:,.1f} ms of"
+        f"{contest.name}: {len(array):,} answered in {statistics.median(call_s) * 1e3:,.1f} ms of"
         f" {statistics.median(kernel_s) * 1e3:,.1f} ms, ratio {ratio:.2f}, of the fastest"
-        f" {min(call_s) / min(kernel_s):.2f}{demanded if contest.ratio_max else ''}",
+        f" {min(call_s) / min(kernel_s):.2f}{demanded if contest.ratio_max else ''};"
+        f" gRPC alone takes {statistics.median(bare_s) * 1e3:,.1f} ms for as many bytes",
         flush=True,
     )
     return holds

@@ -17,9 +17,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +26,7 @@ import httpx
 import numpy as np
 from google.api.httpbody_pb2 import HttpBody
 
+from bench.bare import BareGrpc, bare_server
 from bench.serving import report, run
 from girih.lattice.v1 import fields_pb2 as pb
 from girih.lattice.v1 import lattice_pb2
@@ -43,9 +42,6 @@ _PIECE_BYTES = 1 << 18
 _MB = 1e6
 _CHUNK_BYTES = 1 << 22
 
-_Up = grpc.aio.StreamUnaryMultiCallable[bytes, bytes]
-_Down = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
-
 
 async def main(rounds: int, mib: int) -> int:
     data = np.random.default_rng(1).integers(0, 256, mib << 20).astype(np.uint8).tobytes()
@@ -53,7 +49,7 @@ async def main(rounds: int, mib: int) -> int:
     with (
         own_postgres() as (postgres, folder),
         running_system(postgres.url, folder, **WITHOUT_LIMITS) as system,
-        _bare_server(mib) as bare_address,
+        bare_server() as bare_address,
     ):
         caller = Caller(system.authority)
         lattice_id = await asyncio.to_thread(_lattice, system, caller, [mib, 1024, 1024])
@@ -61,7 +57,7 @@ async def main(rounds: int, mib: int) -> int:
             grpc.aio.insecure_channel(system.lattice_address) as channel,
             grpc.aio.insecure_channel(bare_address) as bare_channel,
         ):
-            bare = _BareGrpc(bare_channel)
+            bare = BareGrpc(bare_channel, _PIECE_BYTES)
             through_grpc = _Grpc(channel, caller, lattice_id)
             through_rest = _Rest(system, caller, lattice_id)
             held: list[int] = []
@@ -70,7 +66,7 @@ async def main(rounds: int, mib: int) -> int:
                     ("loopback", _loopback(data)),
                     ("disk", _disk(data)),
                     ("bare gRPC up", await bare.up(data)),
-                    ("bare gRPC down", await bare.down(data)),
+                    ("bare gRPC down", await bare.down(len(data))),
                     ("gRPC up", await through_grpc.up(data)),
                     ("gRPC down", await through_grpc.down(data)),
                     ("REST up", through_rest.up(data)),
@@ -135,70 +131,6 @@ class _Grpc:
             count += len(part.data)
         assert count == len(data)
         return time.perf_counter() - began_s
-
-
-class _BareGrpc:
-    """The same pieces through gRPC, to and from a servicer that does nothing with them."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._up: _Up = channel.stream_unary("/bare/Up")
-        self._down: _Down = channel.unary_stream("/bare/Down")
-
-    async def up(self, data: bytes) -> float:
-        async def pieces() -> AsyncIterator[bytes]:
-            for at in range(0, len(data), _PIECE_BYTES):
-                yield data[at : at + _PIECE_BYTES]
-
-        began_s = time.perf_counter()
-        await self._up(pieces())
-        return time.perf_counter() - began_s
-
-    async def down(self, data: bytes) -> float:
-        began_s, count = time.perf_counter(), 0
-        async for piece in self._down(b""):
-            count += len(piece)
-        assert count == len(data)
-        return time.perf_counter() - began_s
-
-
-@contextmanager
-def _bare_server(mib: int) -> Iterator[str]:
-    """The address of a process that serves what `_BareGrpc` calls, `mib` MiB at a time."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve_bare, args=(theirs, mib))
-    process.start()
-    try:
-        yield f"127.0.0.1:{ours.recv()}"
-    finally:
-        ours.send("stop")
-        process.join()
-
-
-def _serve_bare(parent: Connection, mib: int) -> None:
-    async def up(requests: AsyncIterator[bytes], _context: object) -> bytes:
-        async for _ in requests:
-            pass
-        return b"."
-
-    async def down(_request: bytes, _context: object) -> AsyncIterator[bytes]:
-        piece = bytes(_PIECE_BYTES)
-        for _ in range((mib << 20) // _PIECE_BYTES):
-            yield piece
-
-    async def serve() -> None:
-        server = grpc.aio.server()
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "Up": grpc.stream_unary_rpc_method_handler(up),
-            "Down": grpc.unary_stream_rpc_method_handler(down),
-        }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare", handlers),))
-        parent.send(server.add_insecure_port("127.0.0.1:0"))
-        await server.start()
-        await asyncio.to_thread(parent.recv)
-        await server.stop(0)
-
-    asyncio.run(serve())
 
 
 class _Rest:
