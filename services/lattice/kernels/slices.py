@@ -63,13 +63,14 @@ def run_slices(
 class BucketQueue:
     """The memory of an open list for steps of different costs."""
 
-    def __init__(self, span: int, step_count: int, shift: int = 0) -> None:
+    def __init__(self, span: int, step_count: int, shift: int = 0, capacity: int = 256) -> None:
         """Buckets for a step that raises what waits by no more than `span` of them.
 
         So many steps lead from a site at most. `shift` is what the caller divides by.
+        `capacity` sites have room before it must `enlarge`.
         """
         self.shift = shift
-        capacity = step_count + 256
+        capacity += step_count
         self.buckets = Buckets(
             heads=np.empty(1 << (span + 1).bit_length(), np.int64),
             sites=np.empty(capacity, np.uint32),

@@ -1,6 +1,7 @@
 """Cheapest ways over sites with costs, against the plainest search."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -83,6 +84,39 @@ def test_a_cheapest_path_costs_what_its_sites_do_and_as_little_as_any(
             paid = walked(lattice, costs, start, goal, path.run_steps, path.run_counts, mean)
             assert math.isclose(path.length, least, rel_tol=1e-11, abs_tol=1e-9)
             assert math.isclose(paid, least, rel_tol=1e-11, abs_tol=1e-9)
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("nothing", [-1e9, -math.inf, math.inf, math.nan])
+@pytest.mark.parametrize("moore", [False, True])
+def test_nobody_goes_over_a_blocked_site_whatever_it_costs(
+    moore: bool, nothing: float, mean: bool
+) -> None:
+    blocked = np.zeros((30, 30), bool)
+    blocked[15, 1:] = True
+    lattice = Plain(blocked, (False, False), moore=moore, no_cutting=True)
+    values = np.where(blocked, nothing, 1.0)
+    expected = lattice.costly_distances(values, [(0, 29)], mean=mean)
+
+    costs = SiteCosts(values.reshape(-1), mean)
+    answer = measure_costs(grid_of(lattice), costs, [(0, 29)], GO).at(ALL)
+
+    for site, length in zip(lattice.sites(), answer, strict=True):
+        assert length == pytest.approx(expected.get(site, -1), rel=1e-11)
+
+
+def test_a_search_to_all_sites_holds_three_numbers_a_site_and_little_more() -> None:
+    shape = (500, 500)
+    lattice = Plain(np.zeros(shape, bool), (False, False), moore=False, no_cutting=True)
+    grid, costs = grid_of(lattice), SiteCosts(np.full(250_000, 3, np.uint8), mean=False)
+    measure_costs(grid, costs, [(0, 0)], GO)
+
+    tracemalloc.start()
+    measure_costs(grid, costs, [(0, 0)], GO).at(ALL)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak_bytes < 28 * grid.sites
 
 
 def walked(

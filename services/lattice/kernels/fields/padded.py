@@ -81,7 +81,7 @@ class Padding:
 
     def inside(self, values: NDArray[N]) -> NDArray[N]:
         """The values of the sites, as a view of the lattice's shape on those of all places."""
-        item = values.itemsize
+        (item,) = values.strides
         return np.lib.stride_tricks.as_strided(
             values[self.first :], self.shape, [int(stride) * item for stride in self.strides]
         )

@@ -35,8 +35,11 @@ class SiteCosts:
 
     def range_on(self, grid: Grid) -> tuple[float, float]:
         """The least and the largest cost of free sites; (1, 1) where there are none."""
-        costs = self.as_floats[free_sites(grid)]
-        return (float(costs.min()), float(costs.max())) if len(costs) else (1.0, 1.0)
+        free = free_sites(grid)
+        if not free.any():
+            return 1.0, 1.0
+        costs = np.where(free, self.values, self.values[free.argmax()])
+        return float(costs.min()), float(costs.max())
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,5 @@ class BucketWidth:
 
 def free_sites(grid: Grid) -> NDArray[np.bool_]:
     """Of shape (sites,): which are not blocked."""
-    bits = np.unpackbits(grid.blocked, count=grid.sites, bitorder="little")
-    free: NDArray[np.bool_] = bits == 0
-    return free
+    bits = np.unpackbits(~grid.blocked, count=grid.sites, bitorder="little")
+    return bits.view(np.bool_)

@@ -9,7 +9,8 @@ from services.lattice.kernels.axes import EXHAUSTED, OPEN_LIST_FULL, REACHED, SL
 from services.lattice.kernels.buckets import BUCKET, WAITING, Buckets, pop, push
 from services.lattice.kernels.compiled import inlined, kernel
 
-BLOCKED = -1.0
+BLOCKED = -np.inf
+"""Less than any length, whatever such a site costs."""
 OUTSIDE = -2.0
 
 LENGTH = 0
