@@ -14,6 +14,7 @@ from gateway.contract.descriptors import Contract, ContractError, http_rules
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.settings import Settings
+from girih.client.calls import WrittenCall
 from services.plumbing import correlation
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.metrics import ClientMetrics
@@ -111,7 +112,10 @@ class RemoteBackend:
         kind = (
             self._streams.stream_stream if method.server_streaming else self._streams.stream_unary
         )
-        return kind(_path(method), request_serializer=_serialized, response_deserializer=None)
+        start: Callable[[], Any] = kind(
+            _path(method), request_serializer=_serialized, response_deserializer=None
+        )
+        return lambda: WrittenCall(start())
 
     def response_timeout_s(self) -> float | None:
         return None if self.answers else self._down_timeout_s

@@ -11,7 +11,7 @@ import grpc.aio
 
 from girih.client import wire
 from girih.client.caller import Caller, Metadata
-from girih.client.calls import begun, metadata_of, next_response
+from girih.client.calls import WrittenCall, begun, metadata_of, next_response
 from girih.client.channel import MESSAGE_BYTES_MAX
 from girih.client.errors import CallEnded, GirihError, RequestTooLarge, Unavailable
 from girih.client.events import NewEvent, NoMatch, Placement, Precondition, Query
@@ -26,7 +26,7 @@ IN_FLIGHT_MAX: Final = 64
 """As many as the server works on at once."""
 _IN_FLIGHT_BYTES_MAX: Final = 16 * 2**20
 
-AppendCall = grpc.aio.StreamStreamCall[pb.AppendStreamRequest, pb.AppendStreamResponse]
+AppendCall = WrittenCall[pb.AppendStreamResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class AppendStream:
     async def _one_call(self, context_metadata: Metadata, attempts: Attempts) -> None:
         attempt_s = attempts.begin()
         metadata = await metadata_of(self._caller, context_metadata, attempt_s)
-        call: AppendCall = begun(self._stub.AppendStream, metadata=metadata)
+        call: AppendCall = WrittenCall(begun(self._stub.AppendStream, metadata=metadata))
         self._written_count = 0
         writing = asyncio.create_task(self._write(call), name="write appends")
         has_answered = False

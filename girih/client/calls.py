@@ -3,9 +3,9 @@ it. Knows no rpc."""
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import aclosing, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
 import grpc.aio
@@ -14,17 +14,23 @@ from google.protobuf.message import Message
 from girih.client.caller import Caller, Metadata, with_token
 from girih.client.cursors import Cursor
 from girih.client.errors import ClientClosed, GirihError, Refusal, Unavailable
-from girih.client.refusals import from_rpc_error
+from girih.client.refusals import WRITE_FAILED, from_rpc_error
 from girih.client.retry import Resumption
 from girih.client.tokens import RenewedToken
 
 Q = TypeVar("Q")
 R = TypeVar("R", bound=Message)
+T = TypeVar("T")
 P = TypeVar("P")
 C = TypeVar("C")
 
 CUT_OFF: Final = (grpc.aio.AioRpcError, asyncio.CancelledError)
 """What is raised for a call that has ended early."""
+
+_LOOK_S: Final = 0.005
+_LOOKS_MAX: Final = 40
+"""How often a status is looked for that has not come when a write fails. As a rule it is there in
+the next turn of the event loop."""
 
 
 async def metadata_of(caller: Caller, context_metadata: Metadata, timeout_s: float) -> Metadata:
@@ -100,8 +106,67 @@ async def parts(
                 call.cancel()
 
 
+class WrittenCall(Generic[T]):
+    """A call of grpc.aio that requests are written to, and how it ended whatever was being written.
+
+    A message that is on its way when its call ends makes grpc.aio tell an error of its own: in the
+    place of the status that has come, or until it comes.
+    """
+
+    def __init__(self, rpc: Any) -> None:  # noqa: ANN401 - of one answer, or of many
+        self._rpc = rpc
+        self._ended: grpc.aio.AioRpcError | None = None
+        """How it ended, as far as was known when it did."""
+        rpc.add_done_callback(self._end)
+        self.cancel: Final = rpc.cancel
+        self.done: Final = rpc.done
+        self.initial_metadata: Final = rpc.initial_metadata
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._response().__await__()
+
+    async def read(self) -> Any:  # noqa: ANN401 - a response, or the end
+        try:
+            return await self._rpc.read()
+        except grpc.aio.AioRpcError as error:
+            if not _is_lost(error):
+                raise
+        raise await self._failure()
+
+    async def write(self, request: Any) -> None:  # noqa: ANN401 - a message, or its bytes
+        """Raises what gRPC does."""
+        await self._rpc.write(request)
+
+    async def done_writing(self) -> None:
+        await self._rpc.done_writing()
+
+    async def _response(self) -> T:
+        try:
+            response: T = await self._rpc
+        except grpc.aio.AioRpcError as error:
+            if not _is_lost(error):
+                raise
+        else:
+            return response
+        raise await self._failure()
+
+    def _end(self, rpc: Any) -> None:  # noqa: ANN401
+        """Now: before whoever waits for it runs, the write that fails may have replaced it."""
+        self._ended = _at_once(_status_of(rpc))
+
+    async def _failure(self) -> grpc.aio.AioRpcError:
+        error = self._ended
+        for _ in range(_LOOKS_MAX):
+            if error is not None and not _is_lost(error):
+                break
+            await asyncio.sleep(_LOOK_S)
+            error = await _status_of(self._rpc)
+        assert error is not None
+        return error
+
+
 async def next_response(
-    call: grpc.aio.UnaryStreamCall[Any, R] | grpc.aio.StreamStreamCall[Any, R],
+    call: grpc.aio.UnaryStreamCall[Any, R] | WrittenCall[R],
     timeout_s: float | None,
 ) -> R | None:
     """The next answer, None at the end; raises GirihError."""
@@ -169,3 +234,23 @@ async def resumed(
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await closed.wait()
+
+
+async def _status_of(rpc: Any) -> grpc.aio.AioRpcError:  # noqa: ANN401
+    """Of a call that has ended. Waits for nothing."""
+    return grpc.aio.AioRpcError(
+        await rpc.code(), grpc.aio.Metadata(), await rpc.trailing_metadata(), await rpc.details()
+    )
+
+
+def _at_once(coroutine: Coroutine[Any, Any, grpc.aio.AioRpcError]) -> grpc.aio.AioRpcError:
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: grpc.aio.AioRpcError = done.value
+        return result
+    raise AssertionError("a call that has ended knows its status")
+
+
+def _is_lost(error: grpc.aio.AioRpcError) -> bool:
+    return error.code() is grpc.StatusCode.INTERNAL and error.details() == WRITE_FAILED

@@ -15,7 +15,7 @@ from girih.client import errors
 from girih.client.errors import CallEnded, GirihError, Refusal
 from girih.status_details import FailedCall, details_in, first_detail, implied_reason
 
-_WRITE_FAILED = "Internal error from Core"
+WRITE_FAILED: Final = "Internal error from Core"
 """What gRPC makes of a message that was being written when the call ended."""
 
 
@@ -46,7 +46,7 @@ def from_status(status: status_pb2.Status) -> GirihError:
 
 def error_of(refusal: Refusal) -> GirihError:
     """By its reason, or else by its code."""
-    if not refusal.reason and refusal.message == _WRITE_FAILED:
+    if not refusal.reason and refusal.message == WRITE_FAILED:
         return CallEnded(refusal)
     kind = _BY_REASON.get(refusal.reason) or _BY_CODE.get(refusal.code, GirihError)
     return kind(refusal)

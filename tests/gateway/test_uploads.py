@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from services.plumbing.grpc import requests
 from tests.gateway.sample import (
     LAST_NUMBER,
     REFUSED_NUMBER,
@@ -113,6 +114,22 @@ async def test_a_service_that_refuses_a_long_body_says_why(
     body = lines(-1, *range(1_000))
 
     answers = [await client.post(path, content=body, headers=_LINES) for _ in range(20)]
+
+    assert {answer.status_code for answer in answers} == {404}
+
+
+@pytest.mark.parametrize("path", ["/v1/converse", "/v1/sum"])
+async def test_a_service_that_refuses_a_body_that_goes_on_says_why(
+    path: str, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "DISCARD_BYTES_MAX", 1)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield lines(-1)
+        for _ in range(1_000):
+            yield lines(*range(20))
+
+    answers = [await client.post(path, content=body(), headers=_LINES) for _ in range(20)]
 
     assert {answer.status_code for answer in answers} == {404}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 import grpc.aio
 
 from girih.client.caller import Caller
-from girih.client.calls import begun, metadata_of, next_response, resumed
+from girih.client.calls import WrittenCall, begun, metadata_of, next_response, resumed
 from girih.client.context import bind_context
 from girih.client.errors import GirihError, Unavailable
 from girih.client.groups import handling
@@ -18,7 +18,7 @@ from girih.events.v1 import groups_pb2 as pb
 if TYPE_CHECKING:
     from girih.events.v1.groups_pb2_grpc import GroupServiceAsyncStub
 
-ConsumeCall = grpc.aio.StreamStreamCall[pb.ConsumeRequest, pb.ConsumeResponse]
+ConsumeCall = WrittenCall[pb.ConsumeResponse]
 AsyncMessage = Message["asyncio.Future[None]"]
 
 _GRACE_S: Final = 10.0
@@ -144,7 +144,7 @@ class AsyncConsumer:
     async def _one_call(self) -> AsyncGenerator[AsyncMessage]:
         timeout_s = self._caller.retry.attempt_s
         metadata = await metadata_of(self._caller, self._context_metadata, timeout_s)
-        call: ConsumeCall = begun(self._stub.Consume, metadata=metadata)
+        call: ConsumeCall = WrittenCall(begun(self._stub.Consume, metadata=metadata))
         inbox = self._inbox = asyncio.Queue()
         self._is_leaving = False
         first = self._in_flight.begin()
