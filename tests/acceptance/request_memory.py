@@ -2,11 +2,11 @@
 
     python -m tests.acceptance.request_memory [--callers 150] [--mib 256] [--seconds 20]
 
-Callers of four tenants send large messages to an rpc that takes small ones and refuses them; then
-large appends, first over unary calls, then over streams whose answers they never read; then they
-read, and take nothing of it. The resident memory of the process must stay within what
-`EVENTS_REQUESTS_MIB` and `EVENTS_RESPONSES_MIB` allow, and be given back when they have left; a
-fifth tenant must be served throughout.
+Strangers send large messages without an end. Callers of four tenants send large messages to an
+rpc that takes small ones and refuses them; then large appends, first over unary calls, then over
+streams whose answers they never read; then they read, and take nothing of it. The resident memory
+of the process must stay within what `EVENTS_REQUESTS_MIB` and `EVENTS_RESPONSES_MIB` allow, and
+be given back when they have left; a fifth tenant must be served throughout.
 """
 
 import argparse
@@ -89,7 +89,17 @@ async def greedy(stub: "EventStoreServiceAsyncStub", metadata: Metadata) -> None
     await asyncio.Event().wait()
 
 
+async def strange(stub: "EventStoreServiceAsyncStub", _metadata: Metadata) -> None:
+    """Streams of somebody who proves nothing and writes on, whatever the answer."""
+    while True:
+        call = stub.AppendStream(metadata=[("authorization", "Bearer nobody's")])
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await call.write(pb.AppendStreamRequest(events=[_event()]))
+
+
 WAYS: dict[str, Send] = {
+    "streams of strangers": strange,
     "misplaced messages": misplaced,
     "unary appends": unary,
     "streams never read": silent,

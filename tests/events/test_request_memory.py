@@ -8,4 +8,4 @@ def test_a_process_holds_no_more_of_requests_than_it_is_told_to() -> None:
     # the long form, which has the room.
     ways = [way for way in request_memory.WAYS if way != "misplaced messages"]
 
-    assert request_memory.main(callers=40, mib=32, seconds=10.0, ways=ways) == 0
+    assert request_memory.main(callers=40, mib=32, seconds=8.0, ways=ways) == 0

@@ -470,13 +470,35 @@ async def test_a_client_that_never_reads_is_cut_off(service: SampleService) -> N
             assert 0 < service.yielded < 2_000
 
 
+@pytest.mark.parametrize("accept", ["application/x-ndjson", "text/event-stream"])
+async def test_a_client_that_reads_byte_by_byte_is_cut_off(
+    accept: str, service: SampleService
+) -> None:
+    async def read_slowly(client: socket.socket) -> None:
+        client.setblocking(False)
+        while await asyncio.get_running_loop().sock_recv(client, 1):  # noqa: ASYNC110 - it is slow
+            await asyncio.sleep(0.02)
+
+    environ = {"GATEWAY_STREAM_WRITE_TIMEOUT_S": "0.3"}
+    query = "/v1/count?to=100000&batchSize=1&textLength=50000&hang=true"
+    async with gateway_before(service, environ) as gateway, gateway.listening() as client:
+        with unread(client, query, accept) as reader:
+            reading = asyncio.create_task(read_slowly(reader))
+            await until(lambda: gateway.application.metrics.in_flight_count == 0 and service.calls)
+            reading.cancel()
+
+            assert 0 < service.yielded < 2_000
+
+
 @contextlib.contextmanager
-def unread(asker: httpx.AsyncClient, query: str) -> Any:
+def unread(asker: httpx.AsyncClient, query: str, accept: str = "*/*") -> Any:
     """Ask for an answer and never read it."""
     url, token = asker.base_url, asker.headers["authorization"]
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((url.host, url.port or 80))
-        head = f"GET {query} HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\n\r\n"
+        head = (
+            f"GET {query} HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\naccept: {accept}\r\n\r\n"
+        )
         client.sendall(head.encode())
         yield client

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
+import grpc.aio
 import numpy as np
 import pytest
 
@@ -371,3 +372,33 @@ async def test_more_than_the_operator_allows_is_refused_with_estimate_and_limit(
     assert {too_large.reason, too_many.reason} == {"WORK_TOO_LARGE"}
     assert too_large.metadata == {"estimate": str(8 * 10**18), "limit": "1000"}
     assert too_many.metadata == {"estimate": "2", "limit": "1"}
+
+
+async def test_a_read_that_its_caller_does_not_take_ends_and_says_so(
+    event_store: tuple[Process, str], authority: Authority, tenant: str
+) -> None:
+    async with replica(event_store[1], authority, tenant, LATTICE_PART_TIMEOUT_S="1") as client:
+        await until(client.is_serving)
+        fields = Fields(client)
+        # More than the windows of HTTP/2 take, which is what a caller holds that does not read.
+        lattice = await client.create(shape=[6_000, 5_000])
+        new = pb.CreateFieldRequest(
+            lattice_id=lattice.lattice_id, name="a", number_type=NUMBER_TYPES["uint8"], fill=1
+        )
+        await fields.stub.CreateField(new, metadata=fields.metadata)
+        request = pb.ReadFieldRequest(lattice_id=lattice.lattice_id, name="a")
+        unread = fields.stub.ReadField(request, metadata=fields.metadata)
+        await unread.read()
+        assert not await client.computes_nothing()
+
+        await until(client.computes_nothing, within_s=60)
+
+        async def read_on() -> None:
+            while await unread.read() is not grpc.aio.EOF:
+                pass
+
+        error = await refusal(read_on())
+        assert (error.code, error.reason) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "CONSUMER_TOO_SLOW",
+        )
