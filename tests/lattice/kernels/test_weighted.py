@@ -199,15 +199,18 @@ def test_what_is_beyond_a_bound_is_not_reached(
     assert search.sites_expanded <= sum(reached)
 
 
+@pytest.mark.parametrize("targets", [[12, 5], [12]])
 @pytest.mark.parametrize("scale", [1.0, 1e8])
-def test_a_search_for_some_sites_stops_once_they_are_reached(scale: float) -> None:
+def test_a_search_for_some_sites_stops_once_they_are_reached(
+    scale: float, targets: list[int]
+) -> None:
     lattice = Plain(np.zeros((900, 900), bool), (False, False), moore=False, no_cutting=True)
     values = np.ones((900, 900))
     values[899] = scale
 
-    search = search_of(lattice, values, (0, 0), targets=np.array([12, 5]))
+    search = search_of(lattice, values, (0, 0), targets=np.array(targets))
 
-    assert search.lengths(np.array([12, 5])).tolist() == [12, 5]
+    assert search.lengths(np.array(targets)).tolist() == targets
     assert search.sites_expanded < 300_000
 
 

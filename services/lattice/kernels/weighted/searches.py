@@ -22,7 +22,7 @@ from services.lattice.kernels.weighted.heap import Heap, sift_in
 from services.lattice.kernels.weighted.ways import Ways
 
 _NO_STEP = 255
-_INITIAL_CAPACITY = 256
+_INITIAL_CAPACITY = 1 << 12
 _LAYERS = 4
 """So many layers of sites wait at most, or the pool is doubled."""
 
@@ -154,6 +154,7 @@ class _BucketSearch(CostSearch):
         self._queue.begin_with(self._places, buckets)
         targets = query.targets
         self._targets = None if targets is None else padding.places(targets)
+        self._alone = targets is not None and len(targets) == 1
 
     @property
     def bytes_held(self) -> int:
@@ -170,15 +171,15 @@ class _BucketSearch(CostSearch):
         return known
 
     def _knows_targets(self) -> bool:
-        if self._targets is None or not self._queue.buckets.registers[WAITING]:
+        # Of a single one the kernel itself knows.
+        if self._targets is None or self._alone or not self._queue.buckets.registers[WAITING]:
             return False
         longest = self._field[self._targets, straight.LENGTH].max(initial=0.0)
         now = self._queue.buckets.registers[BUCKET]
         return bool(longest < np.inf and now > int(longest * self._width))
 
     def _bounds(self) -> straight.Bounds:
-        alone = self._targets is not None and len(self._targets) == 1
-        goal = int(self._targets[0]) if self._targets is not None and alone else -1
+        goal = int(self._targets[0]) if self._targets is not None and self._alone else -1
         return straight.Bounds(goal, self._length_max, self._width)
 
 
