@@ -131,7 +131,10 @@ class WrittenCall(Generic[T]):
         except grpc.aio.AioRpcError as error:
             if not _is_lost(error):
                 raise
-        raise await self._failure()
+        failure = await self._failure()
+        if failure.code() is grpc.StatusCode.OK:
+            return grpc.aio.EOF
+        raise failure
 
     async def write(self, request: Any) -> None:  # noqa: ANN401 - a message, or its bytes
         """Raises what gRPC does."""
