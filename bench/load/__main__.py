@@ -39,6 +39,8 @@ _FEW = 100
 _FOR_MANY = {
     "GATEWAY_ADDRESS_CALLS_PER_MINUTE": "0",
     "GATEWAY_HASHING_MEMORY_KIB": "8",
+    # Sessions are renewed four times an hour, not every four minutes.
+    "GATEWAY_ACCESS_TOKEN_S": "900",
     # People who think for long stay connected.
     "GATEWAY_KEEP_ALIVE_S": "600",
 }

@@ -54,7 +54,9 @@ class Backlog:
     def _check(self, tenant: str) -> None:
         own_count = self._by_tenant.get(tenant, 0)
         tenant_count = len(self._by_tenant) + (own_count == 0)
-        expected_s = self._pace.expected_s((own_count + 1) * tenant_count)
+        # For as many of each other tenant as are its own, and for no more than there are.
+        waiting_count = min((own_count + 1) * tenant_count, self._count + 1)
+        expected_s = self._pace.expected_s(waiting_count)
         if expected_s > self._wait_s_max:
             raise errors.too_busy(expected_s)
 

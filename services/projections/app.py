@@ -30,6 +30,7 @@ from services.projections.domain import ProjectionKey, ReadPlace
 from services.projections.metrics import ApplyMetrics, RunMetrics
 from services.projections.postgres.control import PostgresControl
 from services.projections.postgres.database import Database
+from services.projections.postgres.in_turn import ConnectionsInTurn
 from services.projections.postgres.shares import Shares
 from services.projections.postgres.store import PostgresProjectionStore
 from services.projections.registry import all_projections
@@ -87,7 +88,7 @@ async def built(
             lambda tenant: issuer.service_token(EVENTS, tenant, ("events.read",)),
         )
         store = PostgresProjectionStore(database)
-        runner = _runner(server, settings, database, store, projections, tenant_logs)
+        runner = _runner(server, settings, database, projections, tenant_logs)
         server.registry.register(
             RunMetrics(lambda: runner.runs, lambda: database.problems, projections)
         )
@@ -167,12 +168,12 @@ def _runner(
     server: Server,
     settings: Settings,
     database: Database,
-    store: PostgresProjectionStore,
     projections: Mapping[str, Projection],
     logs: TenantLogs,
 ) -> Runner:
     """What runs projections, with what tells it which."""
     metrics = ApplyMetrics(server.registry)
+    store = PostgresProjectionStore(ConnectionsInTurn(database, settings.pool_size_max))
     turns, limits = Turns(settings.followed_logs_max), _limits(settings)
 
     def run_of(key: ProjectionKey, fence: int, projection: Projection) -> ProjectionRun:

@@ -75,6 +75,14 @@ def test_a_tenant_with_many_calls_is_refused_before_others(backlog: Backlog) -> 
     assert sent(backlog, ["other", "greedy", "third", "other"]) == ["other", "third", "other"]
 
 
+def test_who_has_many_calls_waits_for_no_more_than_there_are(backlog: Backlog) -> None:
+    """As those have together who are nobody yet: who logs in has no tenant."""
+    with ExitStack() as calls:
+        sent(backlog, [f"tenant-{number}" for number in range(8)], calls)
+
+        assert len(sent(backlog, [""] * 50, calls)) == 12
+
+
 def test_a_few_calls_are_sent_however_long_they_take(backlog: Backlog) -> None:
     slow_down(backlog, 10.0)
 

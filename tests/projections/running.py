@@ -91,10 +91,10 @@ def projection_settings(database_url: str, authority: Authority, **environ: str)
 
 @asynccontextmanager
 async def opened(
-    database_url: str, authority: Authority, projections: Sequence[Projection]
+    database_url: str, authority: Authority, projections: Sequence[Projection], **environ: str
 ) -> AsyncIterator[Database]:
     """The database of these projections, migrated and connected to inside the block."""
-    settings = projection_settings(database_url, authority)
+    settings = projection_settings(database_url, authority, **environ)
     database = Database(settings, {one.name: one for one in projections})
     keeping = asyncio.create_task(database.keep_open())
     opening = asyncio.create_task(database.until_open())

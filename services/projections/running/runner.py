@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from girih.backoff import Backoff
+from girih.client import GirihError
 from girih.ids import Position, TenantId
 from girih.projection import Projection
+from services.plumbing.errors import ServiceError
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.leases import LeaseLost
 from services.plumbing.tasks import end_tasks
@@ -166,6 +168,7 @@ async def _keep_running(run: Run, key: ProjectionKey) -> None:
     """Begin anew whatever ends it: one projection that cannot go on keeps no other from it."""
     backoff = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX)
     names: dict[str, object] = {"tenant": key.tenant, "projection": key.projection}
+    reported = ""
     while True:
         started_s = time.monotonic()
         try:
@@ -173,8 +176,14 @@ async def _keep_running(run: Run, key: ProjectionKey) -> None:
         except LeaseLost as lost:
             # Whoever holds it now is told of soon; or it was this process, and nothing is lost.
             _log.warning("a checkpoint was moved by another", **names, problem=str(lost))
+        except (ServiceError, GirihError) as error:
+            # Of the database or the log, which all of them meet at once: each tells it once.
+            if str(error) != reported:
+                _log.warning("a projection waits", **names, problem=str(error))
+            reported = str(error)
         except Exception as error:  # noqa: BLE001 - it is told, and tried again
             _log.error("a projection cannot go on for now", **names, exc_info=error)
         if time.monotonic() - started_s > _PAUSE_S_MAX:
             backoff.reset()
+            reported = ""
         await asyncio.sleep(backoff.next_s())
