@@ -186,7 +186,7 @@ class Floating(Step):
         return Cost(auxiliary_bytes=aux, looks=self._looks(fit))
 
     def _auxiliary_bytes(self, fit: Fit) -> int:
-        return stencils.summing_bytes(fit.shape, _DOUBLE)
+        return stencils.summing_bytes(fit.shape, fit.periodic, _DOUBLE)
 
     def reach(self, fit: Fit) -> Reach | None:
         return Reach.around(fit, 1)

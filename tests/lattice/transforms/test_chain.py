@@ -20,7 +20,7 @@ from services.lattice.transforms import (
     sampling,
 )
 from services.lattice.transforms.chain import Chain
-from services.lattice.transforms.step import EdgeChoice, Fit, Invertibility, Step
+from services.lattice.transforms.step import OVERHEAD_BYTES, EdgeChoice, Fit, Invertibility, Step
 from services.plumbing.errors import InvalidInput
 from tests.lattice.transforms.arrays import (
     FLOATING,
@@ -121,6 +121,20 @@ def test_no_step_takes_more_memory_than_it_reports(dtype: str) -> None:
         if name == "median" and dtype != "uint8":
             continue
         _assert_reported(name, step, fit, array)
+
+
+@pytest.mark.parametrize("shape", [(1, 300, 400), (300, 1, 400), (2, 60_000), (120_000,)])
+@pytest.mark.parametrize("name", ["laplacian", "diffuse"])
+def test_sums_over_neighbours_take_three_planes_and_no_more_than_the_field(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    array = random_array(np.random.default_rng(3), shape, "float64")
+    fit = fit_of(array, (True,) * len(shape))
+
+    _assert_reported(name, EACH[name], fit, array)
+
+    bytes_max = EACH[name].cost(fit).auxiliary_bytes - OVERHEAD_BYTES
+    assert bytes_max == (3 * 400 * 8 if 300 in shape else array.nbytes)
 
 
 def test_no_step_takes_more_memory_on_complex_numbers() -> None:

@@ -41,9 +41,10 @@ def diffuse(
     return array
 
 
-def summing_bytes(shape: Sequence[int], itemsize: int) -> int:
-    """What `laplacian` and `diffuse` take at most."""
-    return 3 * itemsize * prod(_of_planes(shape)[1:])
+def summing_bytes(shape: Sequence[int], rings: Sequence[bool], itemsize: int) -> int:
+    """What `laplacian` and `diffuse` take."""
+    (planes, is_ring), *rest = _of_planes(shape, rings)
+    return (min(planes, 2) + is_ring) * prod(length for length, _ in rest) * itemsize
 
 
 def gradient_magnitude(array: Array, rings: Sequence[bool], scratch: Scratch) -> Array:
@@ -87,16 +88,14 @@ class _Stencil:
     """Sums over the neighbours in an array, and what is taken beside it."""
 
     def __init__(self, array: Array, rings: Sequence[bool], scratch: Scratch) -> None:
-        shape = _of_planes(array.shape)
-        rings = (False,) * (len(shape) - array.ndim) + tuple(rings)
+        axes = _of_planes(array.shape, rings)
+        lengths = [length for length, _ in axes]
         self._array, self._flag = array.reshape(-1, copy=False), scratch.flag
-        self._lengths = np.array(shape, np.int64)
-        self._strides = np.array([prod(shape[axis + 1 :]) for axis in range(len(shape))], np.int64)
-        self._closed = np.array(
-            [ring and length > 2 for ring, length in zip(rings, shape, strict=True)], np.uint8
-        )
-        plane = prod(shape[1:])
-        self._kept = scratch.kept((2, plane), array.dtype)
+        self._lengths = np.array(lengths, np.int64)
+        self._strides = np.array([prod(lengths[axis + 1 :]) for axis in range(len(axes))], np.int64)
+        self._closed = np.array([is_ring for _, is_ring in axes], np.uint8)
+        plane = prod(lengths[1:])
+        self._kept = scratch.kept((min(lengths[0], 2), plane), array.dtype)
         self._first = scratch.kept((plane if self._closed[0] else 0,), array.dtype)
 
     def run(self, rate: float, *, is_step: bool) -> None:
@@ -110,9 +109,13 @@ class _Stencil:
             raise Cancelled
 
 
-def _of_planes(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape of two axes at least, of the same rows."""
-    return (1,) * (2 - len(shape)) + tuple(shape)
+def _of_planes(shape: Sequence[int], rings: Sequence[bool]) -> Sequence[tuple[int, bool]]:
+    """How long each axis is, and whether its ends are neighbours. Two at least, of the same rows.
+
+    Without those of one number before the last, which add nothing to the sums.
+    """
+    axes = [(length, ring and length > 2) for length, ring in zip(shape, rings, strict=True)]
+    return [*([axis for axis in axes[:-1] if axis[0] > 1] or [(1, False)]), axes[-1]]
 
 
 @kernel
@@ -130,16 +133,16 @@ def _change_planes(
 ) -> bool:
     """Make of `values` their Laplacian, or what a step of diffusion makes of them.
 
-    `kept` has room for two planes, and `first` for one where the first axis is a ring. `place`
-    begins as zeros: the coordinates of the row. False when it was told to stop.
+    `kept` has room for two planes, if there are two, and `first` for one where the first axis is a
+    ring. `place` begins as zeros: the coordinates of the row. False when it was told to stop.
     """
     _copy(values, first)
     for number in range(lengths[0]):
-        place[0], now = number, number & 1
+        place[0], now = number, kept[number % kept.shape[0]]
+        before = kept[(number + 1) % kept.shape[0]]
         if not _change_plane(
-            values, kept[now], kept[1 - now], first, lengths, strides, closed, place, rate,
-            is_step, cancel,
-        ):  # fmt: skip
+            values, now, before, first, lengths, strides, closed, place, rate, is_step, cancel
+        ):
             return False
     return True
 
