@@ -1,6 +1,7 @@
 """Each transform makes what NumPy or SciPy makes, of random shapes, types and boundaries."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +186,24 @@ def test_bounds_leave_nan_alone(case: Case) -> None:
     np.testing.assert_array_equal(clipped, np.clip(case.array, -1, 1))
     steps = np.where(case.array >= 0, 5.0, -2.0)
     np.testing.assert_array_equal(stepped, np.where(np.isnan(case.array), np.nan, steps))
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (12, 14, 40)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_part_has_the_bits_of_the_whole_whatever_its_numbers_are(
+    shape: tuple[int, ...], dtype: type[np.floating[Any]]
+) -> None:
+    rng = np.random.default_rng(3)
+    array = rng.choice([0.5, 2.0, np.nan, -np.nan, np.inf], shape).astype(dtype)
+    for begin in range(8):
+        around, inside = slice(begin, begin + 4), slice(1, 3)
+        part = np.ascontiguousarray(array[(around,) * len(shape)])
+
+        whole = stencils.diffuse(array.copy(), (False,) * len(shape), 0.1, 1, no_stop())
+        alone = stencils.diffuse(part, (False,) * len(shape), 0.1, 1, no_stop())
+
+        expected = whole[(around,) * len(shape)][(inside,) * len(shape)]
+        assert alone[(inside,) * len(shape)].tobytes() == expected.tobytes()
 
 
 @few

@@ -191,9 +191,8 @@ def _change_plane(
                     closed[axis],
                 )  # fmt: skip
             _add_rows(own, row, low[at:], high[at:], has_low, has_high)
-            if is_step:
-                for k in range(length):
-                    row[k] = own[k] + rate * row[k]
+            for k in range(length):
+                row[k] = _plain(own[k] + rate * row[k] if is_step else row[k], row)
         _advance(place, lengths)
     return True
 
@@ -263,12 +262,11 @@ def _change_in_plane(
     _spread_ends(own, row, closed)
     for k in range(0, own.size, max(1, last)):
         row[k] += (low[k] - own[k]) + (high[k] - own[k])
-        if is_step:
-            row[k] = own[k] + rate * row[k]
+        row[k] = _plain(own[k] + rate * row[k] if is_step else row[k], row)
     for k in range(1, last):
         at = own[k]
         more = ((own[k - 1] - at) + (own[k + 1] - at)) + ((low[k] - at) + (high[k] - at))
-        row[k] = at + rate * more if is_step else more
+        row[k] = _plain(at + rate * more if is_step else more, row)
 
 
 @inlined
@@ -289,13 +287,18 @@ def _change_in_space(
     for k in range(0, own.size, max(1, last)):
         row[k] += (left[k] - own[k]) + (right[k] - own[k])
         row[k] += (low[k] - own[k]) + (high[k] - own[k])
-        if is_step:
-            row[k] = own[k] + rate * row[k]
+        row[k] = _plain(own[k] + rate * row[k] if is_step else row[k], row)
     for k in range(1, last):
         at = own[k]
         near = ((own[k - 1] - at) + (own[k + 1] - at)) + ((left[k] - at) + (right[k] - at))
         more = near + ((low[k] - at) + (high[k] - at))
-        row[k] = at + rate * more if is_step else more
+        row[k] = _plain(at + rate * more if is_step else more, row)
+
+
+@inlined
+def _plain(number: np.generic, row: Array) -> np.generic:
+    """One NaN for all: which one a sum of two is depends on how it was compiled."""
+    return number if number == number else row.dtype.type(np.nan)
 
 
 @inlined
