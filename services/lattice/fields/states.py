@@ -118,9 +118,16 @@ class EarlierStates(Protocol):
     """Finds fields as they were."""
 
     async def field_at(
-        self, tenant: TenantId, lattice: HeldLattice, name: str, revision: int
+        self,
+        tenant: TenantId,
+        lattice: HeldLattice,
+        name: str,
+        revision: int,
+        *,
+        revision_field: str = "at_revision",
     ) -> FieldState:
-        """A field behind a revision of its lattice; its numbers can be read."""
+        """A field behind a revision of its lattice; its numbers can be read. Raises InvalidInput
+        naming `revision_field`."""
 
 
 class FieldStates:

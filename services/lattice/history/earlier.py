@@ -62,14 +62,20 @@ class EarlierStates:
         return lattice.spec
 
     async def field_at(
-        self, tenant: TenantId, lattice: HeldLattice, name: str, revision: int
+        self,
+        tenant: TenantId,
+        lattice: HeldLattice,
+        name: str,
+        revision: int,
+        *,
+        revision_field: str = "at_revision",
     ) -> FieldState:
         """A field as it was behind a revision, of which the numbers can be read.
 
-        Raises FieldNotFound, LatticeNotFound, StateGone, and InvalidInput naming `at_revision`.
+        Raises FieldNotFound, LatticeNotFound, StateGone, and InvalidInput naming `revision_field`.
         """
         lattice_id = lattice.lattice.lattice_id
-        moment = await self._past.at(tenant, lattice_id, revision=revision, field="at_revision")
+        moment = await self._past.at(tenant, lattice_id, revision=revision, field=revision_field)
         state = moment.fields.field(name)
         operand = Operand(tenant=tenant, lattice=lattice, name=name)
         if await self._replaying.is_kept(operand, state.content):

@@ -146,9 +146,13 @@ class HistoryServicer:
     ) -> pb.DiffFieldResponse:
         held = await self._open(request)
         name, earlier = request.name, self._parts.earlier
-        one = await earlier.field_at(tenant(), held, name, request.from_revision)
+        one = await earlier.field_at(
+            tenant(), held, name, request.from_revision, revision_field="from_revision"
+        )
         if request.HasField("to_revision"):
-            other = await earlier.field_at(tenant(), held, name, request.to_revision)
+            other = await earlier.field_at(
+                tenant(), held, name, request.to_revision, revision_field="to_revision"
+            )
         else:
             moment = await self._parts.past.at(tenant(), held.lattice.lattice_id)
             other = moment.fields.field(name)

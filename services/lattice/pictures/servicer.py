@@ -136,18 +136,22 @@ class PictureServicer:
 
     async def _source(self, held: HeldLattice, request: pb.RenderRequest) -> FieldSource:
         at = request.at_revision if request.HasField("at_revision") else None
-        source = await self._source_at(held, request.name, at)
+        source = await self._source_at(held, request.name, at, "at_revision")
         if not request.HasField("minus_revision"):
             return source
-        before = await self._source_at(held, request.name, request.minus_revision)
+        before = await self._source_at(held, request.name, request.minus_revision, "minus_revision")
         return DifferenceSource.of(self._reader, source, before)
 
-    async def _source_at(self, held: HeldLattice, name: str, revision: int | None) -> FieldSource:
+    async def _source_at(
+        self, held: HeldLattice, name: str, revision: int | None, revision_field: str
+    ) -> FieldSource:
         lattice_id, shape = held.lattice.lattice_id, held.spec.geometry.shape
         if revision is None:
             state = (await self._states.of(_tenant(), lattice_id)).field(name)
         else:
-            state = await self._earlier.field_at(_tenant(), held, name, revision)
+            state = await self._earlier.field_at(
+                _tenant(), held, name, revision, revision_field=revision_field
+            )
         return await self._reader.source(_tenant(), lattice_id, shape, state.content)
 
 

@@ -296,6 +296,23 @@ async def test_states_are_told_by_revision_and_by_time(history: History) -> None
     assert [each.field for each in (await refusal(never)).violations] == ["time"]
 
 
+async def test_a_revision_that_there_is_not_is_named_as_it_was_asked_for(history: History) -> None:
+    lattice_id = await history.lattice(numbers())
+
+    from_none = history.ask("DiffField", lattice_id=lattice_id, name="a", from_revision=9)
+    to_none = history.ask(
+        "DiffField", lattice_id=lattice_id, name="a", from_revision=1, to_revision=9
+    )
+    minus_none = history.drawn(lattice_id=lattice_id, name="a", minus_revision=9)
+
+    errors = [await refusal(asked) for asked in (from_none, to_none, minus_none)]
+    assert [[one.field for one in error.violations] for error in errors] == [
+        ["from_revision"],
+        ["to_revision"],
+        ["minus_revision"],
+    ]
+
+
 async def test_two_states_are_compared_and_drawn(history: History) -> None:
     array = numbers()
     lattice_id = await history.lattice(array)
