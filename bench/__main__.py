@@ -10,7 +10,7 @@ import sys
 BENCHES = (
     "appends", "decisions", "reads", "filters", "followed", "delivery", "growth", "storage",
     "peers", "gateway", "arrays", "paths", "command", "schemas",
-    "fields", "transfers", "overhead", "projections", "start", "weighted", "structure",
+    "fields", "transfers", "overhead", "projections", "tenants", "start", "weighted", "structure",
     "groups", "transforms", "simulations", "observe", "load", "places",
 )  # fmt: skip
 

@@ -38,9 +38,11 @@ class ReadCursor:
     """Where a read of events goes on."""
 
     def __init__(self, request: pb.ReadRequest) -> None:
-        """The request that goes on where this is."""
         self.request: Final = request
+        """The one that goes on where this is."""
         self.is_done = False
+        self.is_caught_up = False
+        """With `follow`: all that was committed has come, in the call that is open."""
 
     @property
     def position(self) -> Position | None:
@@ -51,7 +53,7 @@ class ReadCursor:
         return Position(request.from_position - self._step)
 
     def begin(self) -> pb.ReadRequest:
-        """Move behind what a response holds, and give it."""
+        self.is_caught_up = False
         return self.request
 
     def take(self, response: pb.ReadResponse) -> Batch | None:
@@ -59,6 +61,7 @@ class ReadCursor:
         request.incarnation = response.incarnation or request.incarnation
         if not response.events:
             signal = response.WhichOneof("signal")
+            self.is_caught_up = _CATCHING_UP.get(signal, self.is_caught_up)
             if signal is not None and not request.stream:
                 self._pass(getattr(response, signal).position)
             return None
@@ -88,6 +91,10 @@ class ReadCursor:
             left = request.limit - len(batch)
             self.is_done |= left <= 0
             request.limit = max(1, left)
+
+
+_CATCHING_UP: Final = {"caught_up": True, "fell_behind": False}
+"""What signals tell of a read that follows."""
 
 
 class LoadCursor:

@@ -69,6 +69,12 @@ class Subscription:
         that you go on from later: so you are told when the log was replaced meanwhile."""
         return self._cursor.request.incarnation
 
+    @property
+    def is_caught_up(self) -> bool:
+        """All that was committed has come, and what comes is live. False while no call is open, or
+        this is slower than the log."""
+        return self._cursor.is_caught_up
+
     def __aiter__(self) -> AsyncGenerator[RecordedEvent]:
         self._running = self._events()
         return self._running

@@ -47,7 +47,7 @@ class Settings(ServerSettings, MigratingSettings):
     followed_logs_max: int = Field(default=500, ge=1, le=100_000)
     """Logs followed at once, each of which is a call that the event store holds open, and holds up
     to 4 MiB of events while it is behind; a tenant's log counts once for each projection. Beyond
-    them places go round every five seconds."""
+    them places go round: each is given up at the end of its log, or after five seconds."""
     idle_s: float = Field(default=60.0, gt=0, le=3_600)
     """How long a log is followed in which nothing happens, in seconds. What happens later is
     noticed within `tenants_interval_s`."""

@@ -174,6 +174,7 @@ def test_a_follower_is_told_what_was_looked_at_in_vain(server: MemoryServer) -> 
 
             assert looked.wait(30)
             assert events.position == 1
+            assert events.is_caught_up
 
 
 def test_a_server_leaves_no_thread_behind() -> None:

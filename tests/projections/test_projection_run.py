@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from girih.client import EventStoreClient
+from girih.ids import Position
 from girih.projection import PoisonPolicy
 from services.plumbing.postgres.leases import LeaseLost
 from services.projections.domain import Checkpoint, StopCause
 from services.projections.postgres.store import PostgresProjectionStore
+from services.projections.running.turns import Turns
 from tests.projections.running import (
     SHOP,
     Shop,
@@ -46,6 +48,22 @@ async def test_follows_what_is_appended_later_and_passes_over_what_it_does_not_w
         await until(store, 7)
 
     assert await digest(store) == expected([*first, *later])
+
+
+async def test_a_place_is_given_up_at_the_end_of_the_log_while_others_wait(
+    store: PostgresProjectionStore, log: EventStoreClient
+) -> None:
+    turns = Turns(1, turn_s=3_600)
+    run = run_of(store, log, Shop(), turns=turns)
+    await log.append(sales([1, 2, 3]))
+    await run.log_moved(Position(3))
+
+    async with running(run):
+        await until(store, 3)
+        async with asyncio.timeout(60), turns.turn():
+            await log.append(sales([4]))
+            await run.log_moved(Position(4))
+        assert (await until(store, 4)).active.checkpoint.position == 4
 
 
 async def test_goes_on_from_its_checkpoint(

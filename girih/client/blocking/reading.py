@@ -54,6 +54,12 @@ class Subscription:
         """The incarnation of the log that the last event seen is from."""
         return self._cursor.request.incarnation
 
+    @property
+    def is_caught_up(self) -> bool:
+        """All that was committed has come, and what comes is live. False while no call is open, or
+        this is slower than the log."""
+        return self._cursor.is_caught_up
+
     def __iter__(self) -> Iterator[RecordedEvent]:
         for batch in self.batches():
             yield from batch

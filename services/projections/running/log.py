@@ -33,12 +33,15 @@ class FollowedLog:
         """Everything up to there was looked at by the server, and is buffered or taken."""
         self._incarnation = checkpoint.incarnation
         self._taken = checkpoint.position
+        self._is_caught_up = False
+        self._end_reported: Position | None = None
         self._error: BaseException | None = None
         self._changed = asyncio.Event()
         self._has_room = asyncio.Event()
 
-    async def take(self, event_count_max: int) -> Stretch:
-        """The next stretch, of up to so many events; waits until there is one.
+    async def take(self, event_count_max: int) -> Stretch | None:
+        """The next stretch, of up to so many events; waits until there is one. None when what was
+        taken is all that there is, once for each such end.
 
         Raises what ended the call: LogReplaced and BeyondEnd when the log is another, and what
         is refused for good.
@@ -46,6 +49,9 @@ class FollowedLog:
         while not self._buffered and self._position <= self._taken:
             if self._error is not None:
                 raise self._error
+            if self._is_caught_up and self._end_reported != self._taken:
+                self._end_reported = self._taken
+                return None
             self._changed.clear()
             await self._changed.wait()
         count = min(event_count_max, len(self._buffered))
@@ -71,11 +77,13 @@ class FollowedLog:
             self._error = self._error or RuntimeError("the log is not followed any more")
             self._changed.set()
 
-    def looked(self, position: Position | None, incarnation: str) -> None:
-        """There was nothing that is wanted up to a position."""
+    def looked(self, subscription: Subscription) -> None:
+        """There was nothing that is wanted up to its position."""
+        position = subscription.position
         if position is not None and position > self._position:
-            self._position, self._incarnation = position, incarnation
-            self._changed.set()
+            self._position, self._incarnation = position, subscription.incarnation
+        self._is_caught_up = subscription.is_caught_up
+        self._changed.set()
 
     async def _add(self, batch: Sequence[RecordedEvent], incarnation: str) -> None:
         self._buffered.extend(batch)
@@ -99,7 +107,7 @@ async def followed(
         filter=queries,
         from_position=checkpoint.position + 1,
         incarnation=checkpoint.incarnation,
-        on_looked=lambda: log.looked(subscription.position, subscription.incarnation),
+        on_looked=lambda: log.looked(subscription),
         on_interrupted=lambda error: _log.debug("the log is not followed now", problem=str(error)),
     )
     filling = asyncio.create_task(log.fill(subscription), name="follow a log")

@@ -48,9 +48,10 @@ _log = get_logger("projections")
 class Log(Protocol):
     """A log behind a checkpoint."""
 
-    async def take(self, event_count_max: int) -> Stretch:
-        """The next stretch, of up to so many events; waits until there is one. Raises LogReplaced
-        and BeyondEnd when the log is another than the one that was read."""
+    async def take(self, event_count_max: int) -> Stretch | None:
+        """The next stretch, of up to so many events; waits until there is one. None, once, when
+        what was taken is all that there is. Raises LogReplaced and BeyondEnd when the log is
+        another than the one that was read."""
 
     async def end(self) -> Position:
         """Where the log ends now."""
@@ -242,13 +243,17 @@ class ProjectionRun:
                     return _Outcome.TURN_OVER
 
     async def _taken(self, log: Log, turn: Turn, event_count_max: int) -> Stretch | None:
-        """The next stretch; None when nothing comes for long, or while others wait for the turn."""
+        """The next stretch; None when nothing comes for long, or none is there and others wait."""
         idle_until_s = time.monotonic() + self._limits.idle_s
+        is_at_end = False
         while (left_s := idle_until_s - time.monotonic()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, _TURN_LOOK_S)):
-                    return await log.take(event_count_max)
-            if turn.is_over:
+                    stretch = await log.take(event_count_max)
+                    if stretch is not None:
+                        return stretch
+                    is_at_end = True
+            if turn.is_over or (turn.is_wanted and is_at_end):
                 break
         return None
 

@@ -1,6 +1,7 @@
 """How many logs are followed at once: each follower is a call that the event store holds open.
 
-While there is room, who follows keeps its place. When others wait, places go round.
+While there is room, who follows keeps its place. When others wait, places go round: who has come to
+the end of its log gives its place up at once, who has not after a while.
 """
 
 import asyncio
@@ -49,6 +50,11 @@ class Turn:
     def __init__(self, turns: Turns, until_s: float) -> None:
         self._turns = turns
         self._until_s = until_s
+
+    @property
+    def is_wanted(self) -> bool:
+        """Others wait for the place: who does not need it gives it up."""
+        return self._turns.is_contended
 
     @property
     def is_over(self) -> bool:
