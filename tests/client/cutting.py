@@ -12,6 +12,10 @@ async def _nothing() -> None:
     pass
 
 
+async def _never() -> bool:
+    return False
+
+
 @dataclass
 class Cutting:
     """Carries bytes both ways, and cuts a connection once so many have gone one way.
@@ -26,6 +30,8 @@ class Cutting:
     cuts_down: list[int] = field(default_factory=list)
     before_cut: Callable[[], Awaitable[None]] = _nothing
     """What happens while the connection carries nothing any more, and before it is closed."""
+    cuts_instead: Callable[[], Awaitable[bool]] = _never
+    """Asked before anything is carried to the client: whether to cut instead."""
     cut_count: int = 0
     up_bytes: int = 0
     """From the client, on all connections."""
@@ -68,6 +74,8 @@ class Cutting:
             count += len(data)
             if self.cuts_down and count >= self.cuts_down[0]:
                 self.cuts_down.pop(0)
+                return True
+            if await self.cuts_instead():
                 return True
             writer.write(data)
             await writer.drain()
