@@ -117,10 +117,11 @@ class _Outcome:
 
     def show(self, output_format: formats.Format) -> None:
         """Print what became of the file. Raises Failed for what kept it from its end."""
-        if output_format.is_for_people:
-            print(self._sentence())
-        else:
+        is_begun = self.report.event_count or self.report.skipped
+        if not output_format.is_for_people:
             output.document(self._as_json(), output_format)
+        elif is_begun or not self._error:
+            print(self._sentence())
         if self._error:
             may_go_on = self._exit_code in {exit_codes.UNAVAILABLE, exit_codes.INTERRUPTED}
             hint = "\nImport again to go on; nothing is stored twice." if may_go_on else ""

@@ -203,7 +203,7 @@ COMMANDS = [
 def test_who_is_not_logged_in_is_told_how_to_and_77(words: tuple[str, ...], tmp_path: Path) -> None:
     done = girih(*words, GIRIH_CREDENTIALS=str(tmp_path / "none.json"), GIRIH_URL="http://[::1]:1")
 
-    assert done.returncode == 77
+    assert (done.returncode, done.stdout) == (77, "")
     assert "Log in first: girih register, or girih login." in done.stderr
     assert "Traceback" not in done.stderr
 
