@@ -42,7 +42,7 @@ class ReadCursor:
         """The one that goes on where this is."""
         self.is_done = False
         self.is_caught_up = False
-        """With `follow`: all that was committed has come, in the call that is open."""
+        """With `follow`: all that was committed has come in the last call."""
 
     @property
     def position(self) -> Position | None:

@@ -279,7 +279,8 @@ class EventStoreClient:
         before in the `incarnation` given: keep that of the subscription with the place.
         `on_connected` is awaited each time a call was taken, before its first event;
         `on_interrupted` is called each time one has ended and is about to be resumed, and
-        `on_looked` when there was nothing that is wanted up to the `position` of the subscription.
+        `on_looked` when there was nothing that is wanted up to the `position` of the subscription,
+        or all of the log that was committed has come.
         """
         request = wire.read_request(
             stream,

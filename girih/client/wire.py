@@ -128,8 +128,8 @@ def read_request(
     return pb.ReadRequest(
         filter=event_filter(filter) if is_filtered else None,
         # Told how far it is, it goes on there, and not behind the last event that was meant. Who
-        # follows is also told when all that there was has come.
-        progress=is_filtered or follow,
+        # follows the log is also told when all that there was has come.
+        progress=is_filtered or (follow and stream is None),
         from_time=from_time,
         stream=stream or "",
         direction=pb.DIRECTION_BACKWARDS if backwards else pb.DIRECTION_FORWARDS,

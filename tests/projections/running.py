@@ -117,6 +117,7 @@ def run_of(
     fence: int = 1,
     event_count_max: int = 100,
     failures: FailureLimits = FAST,
+    idle_s: float = 60.0,
     turns: Turns | None = None,
 ) -> ProjectionRun:
     """The projection of the tenant "default", to be run."""
@@ -129,7 +130,7 @@ def run_of(
         logs.follow,
         logs.event_at,
         Counts(),
-        RunLimits(event_count_max=event_count_max, failures=failures),
+        RunLimits(event_count_max=event_count_max, idle_s=idle_s, failures=failures),
         turns or Turns(4),
     )
 

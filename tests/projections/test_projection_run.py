@@ -54,16 +54,17 @@ async def test_a_place_is_given_up_at_the_end_of_the_log_while_others_wait(
     store: PostgresProjectionStore, log: EventStoreClient
 ) -> None:
     turns = Turns(1, turn_s=3_600)
-    run = run_of(store, log, Shop(), turns=turns)
-    await log.append(sales([1, 2, 3]))
-    await run.log_moved(Position(3))
+    run = run_of(store, log, Shop(), event_count_max=10, idle_s=3_600, turns=turns)
+    await log.append(sales(range(1, 151)))
+    await run.log_moved(Position(150))
 
     async with running(run):
-        await until(store, 3)
+        await until(store, 1)
         async with asyncio.timeout(60), turns.turn():
-            await log.append(sales([4]))
-            await run.log_moved(Position(4))
-        assert (await until(store, 4)).active.checkpoint.position == 4
+            assert (await state(store)).active.checkpoint.position == 150
+            await log.append(sales([151]))
+            await run.log_moved(Position(151))
+        assert (await until(store, 151)).active.checkpoint.position == 151
 
 
 async def test_goes_on_from_its_checkpoint(

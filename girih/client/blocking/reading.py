@@ -56,9 +56,9 @@ class Subscription:
 
     @property
     def is_caught_up(self) -> bool:
-        """All that was committed has come, and what comes is live. False while no call is open, or
-        this is slower than the log."""
-        return self._cursor.is_caught_up
+        """All of the log that was committed has come, and what comes is live. False while no call
+        is open, or this is slower than the log; and with a stream."""
+        return self.is_connected and self._cursor.is_caught_up
 
     def __iter__(self) -> Iterator[RecordedEvent]:
         for batch in self.batches():

@@ -33,7 +33,7 @@ class FollowedLog:
         """Everything up to there was looked at by the server, and is buffered or taken."""
         self._incarnation = checkpoint.incarnation
         self._taken = checkpoint.position
-        self._is_caught_up = False
+        self._subscription: Subscription | None = None
         self._end_reported: Position | None = None
         self._error: BaseException | None = None
         self._changed = asyncio.Event()
@@ -41,7 +41,7 @@ class FollowedLog:
 
     async def take(self, event_count_max: int) -> Stretch | None:
         """The next stretch, of up to so many events; waits until there is one. None when what was
-        taken is all that there is, once for each such end.
+        taken is all that the server knew of, once for each such end.
 
         Raises what ended the call: LogReplaced and BeyondEnd when the log is another, and what
         is refused for good.
@@ -49,7 +49,7 @@ class FollowedLog:
         while not self._buffered and self._position <= self._taken:
             if self._error is not None:
                 raise self._error
-            if self._is_caught_up and self._end_reported != self._taken:
+            if self._is_at_end and self._end_reported != self._taken:
                 self._end_reported = self._taken
                 return None
             self._changed.clear()
@@ -67,6 +67,7 @@ class FollowedLog:
 
     async def fill(self, subscription: Subscription) -> None:
         """Take what comes; the work of a task."""
+        self._subscription = subscription
         try:
             async with aclosing(subscription.batches()) as batches:
                 async for batch in batches:
@@ -78,12 +79,15 @@ class FollowedLog:
             self._changed.set()
 
     def looked(self, subscription: Subscription) -> None:
-        """There was nothing that is wanted up to its position."""
+        """There was nothing that is wanted up to its position, or all that there is has come."""
         position = subscription.position
         if position is not None and position > self._position:
             self._position, self._incarnation = position, subscription.incarnation
-        self._is_caught_up = subscription.is_caught_up
         self._changed.set()
+
+    @property
+    def _is_at_end(self) -> bool:
+        return self._subscription is not None and self._subscription.is_caught_up
 
     async def _add(self, batch: Sequence[RecordedEvent], incarnation: str) -> None:
         self._buffered.extend(batch)

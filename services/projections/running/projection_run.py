@@ -50,7 +50,7 @@ class Log(Protocol):
 
     async def take(self, event_count_max: int) -> Stretch | None:
         """The next stretch, of up to so many events; waits until there is one. None, once, when
-        what was taken is all that there is. Raises LogReplaced and BeyondEnd when the log is
+        what was taken is all that is known of. Raises LogReplaced and BeyondEnd when the log is
         another than the one that was read."""
 
     async def end(self) -> Position:
@@ -76,7 +76,7 @@ class _Outcome(Enum):
     """Why a log is not followed any more."""
 
     IDLE = auto()
-    """Nothing came for long."""
+    """Nothing came for long, or others wait and the log has come to its end."""
     TURN_OVER = auto()
     """Others wait, or an event is to be tried again later."""
     SWAPPED = auto()
@@ -231,7 +231,8 @@ class ProjectionRun:
             while True:
                 if applier.checkpoint.position >= end and await self._swapped(state, applier):
                     return _Outcome.SWAPPED
-                stretch = await self._taken(log, turn, size.event_count)
+                position = applier.checkpoint.position
+                stretch = await self._taken(log, turn, position, size.event_count)
                 if stretch is None:
                     return _Outcome.IDLE
                 started_s = time.perf_counter()
@@ -242,8 +243,11 @@ class ProjectionRun:
                 if applier.checkpoint.position < stretch.position or turn.is_over:
                     return _Outcome.TURN_OVER
 
-    async def _taken(self, log: Log, turn: Turn, event_count_max: int) -> Stretch | None:
-        """The next stretch; None when nothing comes for long, or none is there and others wait."""
+    async def _taken(
+        self, log: Log, turn: Turn, position: Position, event_count_max: int
+    ) -> Stretch | None:
+        """The next stretch behind a position; None when nothing comes for long, or none is there
+        and others wait."""
         idle_until_s = time.monotonic() + self._limits.idle_s
         is_at_end = False
         while (left_s := idle_until_s - time.monotonic()) > 0:
@@ -253,7 +257,9 @@ class ProjectionRun:
                     if stretch is not None:
                         return stretch
                     is_at_end = True
-            if turn.is_over or (turn.is_wanted and is_at_end):
+            # What reads the log may not know yet of what is known to be there: it comes.
+            is_more_known = self.head is not None and self.head > position
+            if turn.is_over or (turn.is_wanted and is_at_end and not is_more_known):
                 break
         return None
 

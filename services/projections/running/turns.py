@@ -1,7 +1,7 @@
 """How many logs are followed at once: each follower is a call that the event store holds open.
 
 While there is room, who follows keeps its place. When others wait, places go round: who has come to
-the end of its log gives its place up at once, who has not after a while.
+the end of its log gives its place up within a second, who has not after a while.
 """
 
 import asyncio
