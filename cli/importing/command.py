@@ -117,7 +117,7 @@ class _Outcome:
 
     def show(self, output_format: formats.Format) -> None:
         """Print what became of the file. Raises Failed for what kept it from its end."""
-        is_begun = self.report.event_count or self.report.skipped
+        is_begun = bool(self.report.event_count or self.report.skipped)
         if not output_format.is_for_people:
             output.document(self._as_json(), output_format)
         elif is_begun or not self._error:

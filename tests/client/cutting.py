@@ -18,7 +18,8 @@ async def _never() -> bool:
 
 @dataclass
 class Cutting:
-    """Carries bytes both ways, and cuts a connection once so many have gone one way.
+    """Carries bytes both ways, and cuts a connection once so many have gone one way, or something
+    is so.
 
     Cuts are made one after the other; when there are no more, connections last.
     """

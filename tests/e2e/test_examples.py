@@ -49,7 +49,7 @@ class Walk:
             if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
                 break
             # A service on a busy machine may be away for a moment: what callers are told to do.
-            time.sleep(float(response.headers["retry-after"]))
+            time.sleep(float(response.headers.get("retry-after", "1")))
         assert response.is_success, f"{operation_id}: {response.text}"
         assert str(response.status_code) in operation["responses"], operation_id
         is_stream = response.headers["content-type"] == NDJSON
