@@ -65,14 +65,14 @@ async def main(tenants: int, rounds: int, followed: int) -> int:
         for number in range(rounds + 1):
             for places, system in systems.items():
                 measured[places].append(await system.round(tenants, number))
-    medians_s = [_told(tenants, places, each[1:]) for places, each in measured.items()]
+    medians_s = [_report(tenants, places, each[1:]) for places, each in measured.items()]
     ratio = medians_s[1] / medians_s[0]
     outcome = "holds" if ratio <= RATIO_MAX else "MISSED"
     print(f"places that go round: {ratio:.2f} of the time (at most {RATIO_MAX:g}): {outcome}")
     return 0 if ratio <= RATIO_MAX else 1
 
 
-def _told(tenants: int, places: int, rounds: Sequence[Round]) -> float:
+def _report(tenants: int, places: int, rounds: Sequence[Round]) -> float:
     """Prints the medians, and gives that of the time."""
     took_s = statistics.median(one.took_s for one in rounds)
     events_ms, projections_ms = (

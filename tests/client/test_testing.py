@@ -179,14 +179,14 @@ def test_a_follower_is_told_what_was_looked_at_in_vain(server: MemoryServer) -> 
 def test_a_follower_is_told_that_all_has_come_for_as_long_as_its_call_lasts(
     server: MemoryServer,
 ) -> None:
-    told = threading.Event()
+    noticed = threading.Event()
     with server, server.client() as girih:
         girih.append([happened()])
-        with girih.follow(on_looked=told.set) as events:
+        with girih.follow(on_looked=noticed.set) as events:
             following = threading.Thread(target=list, args=(events,), daemon=True)
             following.start()
 
-            assert told.wait(30)
+            assert noticed.wait(30)
             assert events.is_caught_up
         following.join(30)
         assert not events.is_caught_up
