@@ -4,7 +4,10 @@ Each version has a process that drives its service, all from its own tree, on a 
 own. They take turns, round by round, so that what else the machine does meets both.
 
     git worktree add --detach /tmp/before 4bd0e37
-    ln -s "$PWD/.venv" /tmp/before/ && (cd /tmp/before && .venv/bin/python -m girih)
+    cd /tmp/before
+    python3 -m venv .venv && .venv/bin/pip install -r requirements.txt -r requirements-bench.txt
+    .venv/bin/python -m girih
+    cd -
     python -m bench.versions /tmp/before [--rounds 9] [--load batches]
 
 CPU is that of the service's process and of its database's, in microseconds an event appended, or
@@ -71,9 +74,10 @@ def main(other: Path, loads: Sequence[str], rounds: int) -> None:
 
 
 def _worker(tree: Path) -> "subprocess.Popen[str]":
-    """A process with the modules of `tree`, all but this one."""
+    """A process with the modules of `tree`, all but this one, and with its environment."""
+    python = tree.resolve() / ".venv" / "bin" / "python"
     return subprocess.Popen(
-        [sys.executable, "-P", __file__, "--work"],
+        [python, "-P", __file__, "--work"],
         cwd=tree,
         env={**os.environ, "PYTHONPATH": _path_behind(tree)},
         stdin=subprocess.PIPE,
