@@ -82,6 +82,10 @@ class Runner:
         self._run_of = run_of
         self._heads: dict[TenantId, Position] = {}
         self._moved: set[TenantId] = set()
+        self._begun: set[TenantId] = set()
+        """Those whose logs were not known before, and whose projections were not started yet."""
+        self._settled: tuple[Collection[str], Mapping[int, int]] | None = None
+        """What was ready and held when all tenants were looked at; None when they are to be."""
         self._running: dict[ProjectionKey, _Running] = {}
         self._changed = asyncio.Event()
 
@@ -96,6 +100,7 @@ class Runner:
 
     def set_heads(self, heads: Mapping[TenantId, Position]) -> None:
         """These tenants have logs, which end there or behind it. Never waits."""
+        self._begun |= heads.keys() - self._heads.keys()
         for tenant, head in heads.items():
             if self._heads.get(tenant, -1) != head:
                 self._heads[tenant] = head
@@ -125,17 +130,32 @@ class Runner:
             await self._end([*self._running])
 
     def _settle(self) -> None:
-        held = self._held()
-        wanted = {
-            key: held[key.share]
-            for tenant in self._heads
-            for key in (ProjectionKey(tenant, name) for name in self._ready())
-            if key.share in held
-        }
+        """Start and end what is to be. All tenants are looked at only when it may be other for any
+        of them: there are thousands, of which some begin and move at each look."""
+        begun, self._begun = self._begun, set()
+        ready_and_held = frozenset(self._ready()), dict(self._held())
+        if ready_and_held == self._settled:
+            self._start_all(self._wanted(begun))
+            return
+        self._settled = ready_and_held
+        wanted = self._wanted(self._heads)
         for key, running in [*self._running.items()]:
             if wanted.get(key) != running.fence:
                 running.task.cancel()
                 del self._running[key]
+        self._start_all(wanted)
+
+    def _wanted(self, tenants: Collection[TenantId]) -> Mapping[ProjectionKey, int]:
+        """What is to run of these tenants, and under which token."""
+        held = self._held()
+        return {
+            key: held[key.share]
+            for tenant in tenants
+            for key in (ProjectionKey(tenant, name) for name in self._ready())
+            if key.share in held
+        }
+
+    def _start_all(self, wanted: Mapping[ProjectionKey, int]) -> None:
         for key in wanted.keys() - self._running.keys():
             self._start(key, wanted[key])
 
@@ -159,6 +179,8 @@ class Runner:
         running = self._running.get(key)
         if running is not None and running.task is task:
             del self._running[key]
+            self._settled = None
+            self._changed.set()
 
     async def _end(self, keys: Collection[ProjectionKey]) -> None:
         await end_tasks([self._running.pop(key).task for key in keys])
