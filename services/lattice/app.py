@@ -142,10 +142,11 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
     def answer_timeout_s() -> float:
         """How long an answer is worth waiting for: not for long while none is expected."""
-        is_serving = events.is_serving()
-        return settings.events_timeout_s if is_serving else settings.events_down_timeout_s
+        is_answering = events.is_answering()
+        return settings.events_timeout_s if is_answering else settings.events_down_timeout_s
 
-    journal = EventStoreJournal(channel, answer_timeout_s, events.is_serving)
+    streams = EventStreams(channel, answer_timeout_s, events.answered)
+    journal = EventStoreJournal(streams, events.is_serving)
     searches = SearchPool(settings.searches_bytes)
     components = ComponentIndex(settings.components_bytes)
     send_budget = SendBudget(settings.send_bytes)
@@ -203,7 +204,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.add_service(TRANSFORM_SERVICE, transforms)
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
-    journal_of_jobs = JobJournal(EventStreams(channel, answer_timeout_s))
+    journal_of_jobs = JobJournal(streams)
     labeller = ComponentLabeller(operations, parts.writer)
     job_parts = JobParts(
         journal=journal_of_jobs,

@@ -35,6 +35,7 @@ from services.lattice.state.journal import (
     UnknownEvent,
     digest_of,
 )
+from services.lattice.state.streams import EventStreams
 from services.plumbing import correlation
 from tests.lattice.callers import call_of
 from tests.lattice.memory_journal import MemoryJournal
@@ -82,7 +83,7 @@ def _on_events(channel: grpc.aio.Channel) -> World:
         )
         await stub.Append(events.AppendRequest(events=[event]))
 
-    return World(EventStoreJournal(channel, lambda: 10), append_something_else)
+    return World(EventStoreJournal(EventStreams(channel, lambda: 10)), append_something_else)
 
 
 def creation(expected: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCreated:
@@ -417,7 +418,7 @@ async def test_tenants_see_only_their_own(journal: LatticeJournal, tenant: Tenan
 async def test_nothing_is_read_for_a_tenant_whose_user_does_not_ask(
     events_channel: grpc.aio.Channel, tenant: TenantId
 ) -> None:
-    journal = EventStoreJournal(events_channel, lambda: 10)
+    journal = EventStoreJournal(EventStreams(events_channel, lambda: 10))
     lattice_id = await create(journal, tenant)
 
     with correlation.bind(call_of(f"{tenant}-other")), pytest.raises(RuntimeError):

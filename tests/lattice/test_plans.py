@@ -21,6 +21,7 @@ from services.lattice.operations.creation import NewLattice
 from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.journal import CatalogueChanged, LatticeJournal
 from services.lattice.state.lattices import Lattices
+from services.lattice.state.streams import EventStreams
 from services.plumbing.errors import EventsUnavailable
 from services.policy import PlanLimits
 from tests.lattice.memory_journal import MemoryJournal
@@ -177,7 +178,7 @@ def any_journal(request: pytest.FixtureRequest) -> LatticeJournal:
     if request.param == "memory":
         return MemoryJournal()
     channel: grpc.aio.Channel = request.getfixturevalue("events_channel")
-    return EventStoreJournal(channel, lambda: 10)
+    return EventStoreJournal(EventStreams(channel, lambda: 10))
 
 
 async def test_a_hundred_creations_at_once_leave_as_many_as_the_plan_allows(

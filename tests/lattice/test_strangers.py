@@ -20,6 +20,7 @@ from services.lattice.errors import LatticeNotFound, RequestIdReused
 from services.lattice.operations.creation import NewLattice
 from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.lattices import _REQUESTS, Lattices
+from services.lattice.state.streams import EventStreams
 from tests.lattice.worlds import UNBOUNDED, blocked_spec, geometry, lattices_on, operations_on, spec
 
 LATTICE_ID = LatticeId("00000000-0000-7000-8000-000000000000")
@@ -128,10 +129,14 @@ def stranger(events_channel: grpc.aio.Channel) -> Stranger:
     return Stranger(events_channel)
 
 
+def journal_on(events_channel: grpc.aio.Channel) -> EventStoreJournal:
+    return EventStoreJournal(EventStreams(events_channel, lambda: 10))
+
+
 @pytest.fixture
 async def lattices(events_channel: grpc.aio.Channel) -> AsyncIterator[Lattices]:
     compute = Compute(threads=2, bytes_max=1 << 30, waiting_max=100)
-    yield lattices_on(EventStoreJournal(events_channel, lambda: 10), operations_on(compute))
+    yield lattices_on(journal_on(events_channel), operations_on(compute))
     await compute.close()
 
 
@@ -202,7 +207,7 @@ async def test_a_second_creation_changes_nothing(
     for stream in ("$lattices", f"$lattice-{lattice_id}"):
         await stranger.append(stream, "lattice.created", changed(latticeId=lattice_id))
 
-    fresh = lattices_on(EventStoreJournal(events_channel, lambda: 10), lattices._operations)
+    fresh = lattices_on(journal_on(events_channel), lattices._operations)
 
     assert (await fresh.open(tenant, lattice_id)).spec == spec(7)
     assert await listed(fresh, tenant) == [lattice_id]
@@ -224,7 +229,7 @@ async def test_parts_that_a_stranger_adds_do_not_change_a_bitmap(
     part = events.Event(id=str(uuid4()), stream=stream, type="lattice.blocked", binary=b"\1\2")
     await stranger.append_event(part)
 
-    fresh = lattices_on(EventStoreJournal(events_channel, lambda: 10), lattices._operations)
+    fresh = lattices_on(journal_on(events_channel), lattices._operations)
 
     assert (await fresh.open(tenant, lattice_id)).spec == expected
 

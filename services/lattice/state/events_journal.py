@@ -15,8 +15,6 @@ from itertools import takewhile
 from typing import TypeVar
 from uuid import UUID
 
-import grpc.aio
-
 from girih.client import (
     Follower,
     NewEvent,
@@ -72,20 +70,15 @@ _log = get_logger("lattice")
 
 
 class EventStoreJournal:
-    """A `LatticeJournal` through the client of the event store.
+    """A `LatticeJournal` in streams of the event store.
 
-    Every call is made for the principal of the call being served, on a channel with
-    `acting_bearer`. `answer_timeout_s` gives how long an answer is waited for at the moment, once.
     `is_serving` tells whether the event store served when it was asked last.
     """
 
     def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        answer_timeout_s: Callable[[], float],
-        is_serving: Callable[[], bool] = lambda: True,
+        self, streams: EventStreams, is_serving: Callable[[], bool] = lambda: True
     ) -> None:
-        self._streams = EventStreams(channel, answer_timeout_s)
+        self._streams = streams
         self._is_serving = is_serving
 
     async def append_created(

@@ -67,9 +67,16 @@ class EventStreams:
     Everything raises EventsUnavailable while the event store is away.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, answer_timeout_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        answer_timeout_s: Callable[[], float],
+        on_answer: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_answer` is called when an append was answered."""
         self._events = EventStoreClient(channel, context=served_context)
         self._answer_timeout_s = answer_timeout_s
+        self._on_answer = on_answer
 
     async def append(
         self,
@@ -87,7 +94,9 @@ class EventStreams:
             for ordinal, event in enumerate(events)
         ]
         with _errors_translated(), on_behalf_of(tenant, command_id):
-            return await self._client().append(identified, preconditions)
+            placements = await self._client().append(identified, preconditions)
+        self._on_answer()
+        return placements
 
     async def read(
         self, tenant: TenantId, stream: str, from_revision: int, incarnation: str

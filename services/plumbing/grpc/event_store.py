@@ -1,7 +1,10 @@
 """The event store as our processes call it: for the call being served, and away by one name."""
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -28,7 +31,8 @@ def events_unavailable_named() -> Iterator[None]:
         ) from error
 
 
-_SERVICE = "girih.events.v1.EventStoreService"
+_SERVICE: Final = "girih.events.v1.EventStoreService"
+_LATELY_S: Final = 2.0
 
 
 class EventsNotServing(Exception):
@@ -38,22 +42,43 @@ class EventsNotServing(Exception):
 class EventStoreHealth:
     """Whether the event store serves, as it said when it was asked last."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._stub = health_pb2_grpc.HealthStub(channel)
+        self._clock = clock
         self._serves = False
+        self._answered_at_s = -math.inf
+        """When it last answered a call that was no question of how it is."""
 
     def is_serving(self) -> bool:
         return self._serves
 
+    def answered(self) -> None:
+        """It answered a call just now."""
+        self._answered_at_s = self._clock()
+
+    def is_answering(self) -> bool:
+        """Whether it is worth waiting for: it serves, or is late to say so and answered a call a
+        moment ago. One that has more to do than it can is not away; if calls were given up as if
+        it were, it would do all of that for nobody."""
+        return self._serves or self._clock() - self._answered_at_s < _LATELY_S
+
     async def probe(self) -> None:
         """Ask; raises unless it serves."""
         request = health_pb2.HealthCheckRequest(service=_SERVICE)
-        serves = False
+        serves, is_late = False, True
         try:
             response = await self._stub.Check(request)
+            is_late = False
             serves = response.status == health_pb2.HealthCheckResponse.SERVING
+        except grpc.aio.AioRpcError as error:
+            is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            raise
         finally:
             # Also when nobody waits for the answer any longer: it took too long.
             self._serves = serves
+            if not (serves or is_late):
+                self._answered_at_s = -math.inf
         if not serves:
             raise EventsNotServing("the event store does not serve")
