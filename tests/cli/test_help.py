@@ -38,6 +38,13 @@ def page(name: str, width: int) -> str:
     return ALL[name].get_help(context)
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_choices_are_named_by_the_page_and_not_by_their_help_as_well(name: str) -> None:
+    chosen = [one for one in ALL[name].params if isinstance(one.type, click.Choice)]
+
+    assert [one.name for one in chosen if "One of" in (getattr(one, "help", "") or "")] == []
+
+
 @pytest.mark.parametrize("width", [60, 80])
 @pytest.mark.parametrize("name", ALL)
 def test_a_page_fits_and_cuts_no_name(name: str, width: int) -> None:

@@ -38,9 +38,6 @@ class Measure(StrEnum):
     katz = "katz"
 
 
-_MEASURES = f"One of {', '.join(Measure)}."
-
-
 @app.verb(
     examples="""
     girih lattices components 3f2a9c1e
@@ -87,7 +84,9 @@ def components(
 )
 def centrality(
     lattice_id: LatticeId,
-    measure: Annotated[Measure, typer.Argument(metavar="MEASURE", help=_MEASURES)],
+    measure: Annotated[
+        Measure, typer.Argument(metavar="MEASURE", help="What makes a site central.")
+    ],
     top: Annotated[
         int | None,
         typer.Option(min=1, max=10_000, help="How many to show, the most central first."),
@@ -97,8 +96,9 @@ def centrality(
         typer.Option("--site", metavar="SITE", help="Tell of this site; may be repeated."),
     ] = None,
     damping: Annotated[
-        float, typer.Option(help="Of pagerank, 0.85 unless told, and of katz, which needs one.")
-    ] = 0.0,
+        float | None,
+        typer.Option(help="Of pagerank, 0.85 unless given, and of katz, which needs one."),
+    ] = None,
     file: OutputFile = None,
     url: options.Url = None,
     output_format: options.Output = Format.table,
@@ -106,7 +106,9 @@ def centrality(
     """Tell which sites are the most central, how central some are, or all into a file of numpy."""
     if sum(one is not None for one in (top, sites or None, file)) > 1:
         raise typer.BadParameter("say one of --top, --site and --output-file")
-    body: dict[str, Json] = {"measure": f"MEASURE_{measure.name.upper()}", "damping": damping}
+    body: dict[str, Json] = {"measure": f"MEASURE_{measure.name.upper()}"}
+    if damping is not None:
+        body["damping"] = damping
     with options.gateway(url) as gateway:
         route = f"/v1/lattices/{segment(gateway, lattice_id)}"
         if file is not None:
