@@ -7,9 +7,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from girih.client import EventStoreClient
-from girih.ids import Position
+from girih.ids import NO_POSITION, Position, TenantId
+from girih.projection import Projection
 from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.postgres.database import Connection
+from services.projections.domain import ProjectionKey, ReadPlace
 from services.projections.postgres.in_turn import ConnectionsInTurn
 from services.projections.postgres.store import PostgresProjectionStore
 from services.projections.running import runner
@@ -41,6 +43,65 @@ async def test_what_runs_in_the_background_waits_for_a_connection_and_leaves_som
         released.set()
 
         assert await asyncio.gather(*working) == [1] * 5
+
+
+class Idle:
+    """A run that is content with whatever there is."""
+
+    head = None
+    place = ReadPlace(0, NO_POSITION)
+    is_stopped = False
+
+    def look_again(self) -> None: ...
+
+    async def log_moved(self, head: Position) -> None: ...
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def until(self, position: Position) -> None: ...
+
+    def lag_s(self) -> float:
+        return 0.0
+
+
+async def test_what_begins_later_is_run_too_and_what_is_held_otherwise_is_run_anew() -> None:
+    shop, tenants = Shop(), [TenantId(f"tenant-{number}") for number in range(3)]
+    keys = [ProjectionKey(tenant, shop.name) for tenant in tenants]
+    held = {key.share: 1 for key in keys}
+    started: list[tuple[ProjectionKey, int]] = []
+
+    def run_of(key: ProjectionKey, fence: int, _projection: Projection) -> Idle:
+        started.append((key, fence))
+        return Idle()
+
+    running = Runner({shop.name: shop}, lambda: [shop.name], lambda: held, run_of)
+
+    async def until_started(count: int) -> None:
+        async with asyncio.timeout(60):
+            while len(started) < count:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(running.run())
+    try:
+        for count, tenant in enumerate(tenants, 1):
+            running.set_heads({tenant: Position(1)})
+            await until_started(count)
+        assert started == [(key, 1) for key in keys]
+
+        held.update(dict.fromkeys(held, 2))
+        running.look()
+        await until_started(6)
+        assert set(started[3:]) == {(key, 2) for key in keys}
+
+        held.clear()
+        running.look()
+        async with asyncio.timeout(60):
+            while running.runs:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.001)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 class Nothing:

@@ -100,8 +100,9 @@ class Runner:
 
     def set_heads(self, heads: Mapping[TenantId, Position]) -> None:
         """These tenants have logs, which end there or behind it. Never waits."""
-        self._begun |= heads.keys() - self._heads.keys()
         for tenant, head in heads.items():
+            if tenant not in self._heads:
+                self._begun.add(tenant)
             if self._heads.get(tenant, -1) != head:
                 self._heads[tenant] = head
                 self._moved.add(tenant)
@@ -133,31 +134,23 @@ class Runner:
         """Start and end what is to be. All tenants are looked at only when it may be other for any
         of them: there are thousands, of which some begin and move at each look."""
         begun, self._begun = self._begun, set()
-        ready_and_held = frozenset(self._ready()), dict(self._held())
-        if ready_and_held == self._settled:
-            self._start_all(self._wanted(begun))
+        ready, held = frozenset(self._ready()), dict(self._held())
+        if (ready, held) == self._settled:
+            self._start_all(_wanted(begun, ready, held))
             return
-        self._settled = ready_and_held
-        wanted = self._wanted(self._heads)
+        self._settled = ready, held
+        wanted = _wanted(self._heads, ready, held)
         for key, running in [*self._running.items()]:
             if wanted.get(key) != running.fence:
                 running.task.cancel()
                 del self._running[key]
         self._start_all(wanted)
 
-    def _wanted(self, tenants: Collection[TenantId]) -> Mapping[ProjectionKey, int]:
-        """What is to run of these tenants, and under which token."""
-        held = self._held()
-        return {
-            key: held[key.share]
-            for tenant in tenants
-            for key in (ProjectionKey(tenant, name) for name in self._ready())
-            if key.share in held
-        }
-
     def _start_all(self, wanted: Mapping[ProjectionKey, int]) -> None:
-        for key in wanted.keys() - self._running.keys():
-            self._start(key, wanted[key])
+        """Those that do not run."""
+        for key, fence in wanted.items():
+            if key not in self._running:
+                self._start(key, fence)
 
     async def _wake_moved(self) -> None:
         moved, self._moved = self._moved, set()
@@ -175,15 +168,26 @@ class Runner:
         task.add_done_callback(lambda task: self._ended(key, task))
 
     def _ended(self, key: ProjectionKey, task: "asyncio.Task[None]") -> None:
-        """Its lease is lost, or it was cancelled."""
+        """It was cancelled, by whomever: the next look at all tenants starts it again."""
         running = self._running.get(key)
         if running is not None and running.task is task:
             del self._running[key]
             self._settled = None
-            self._changed.set()
 
     async def _end(self, keys: Collection[ProjectionKey]) -> None:
         await end_tasks([self._running.pop(key).task for key in keys])
+
+
+def _wanted(
+    tenants: Collection[TenantId], ready: Collection[str], held: Mapping[int, int]
+) -> Mapping[ProjectionKey, int]:
+    """What is to run of these tenants, and under which token."""
+    return {
+        key: held[key.share]
+        for tenant in tenants
+        for key in (ProjectionKey(tenant, name) for name in ready)
+        if key.share in held
+    }
 
 
 async def _keep_running(run: Run, key: ProjectionKey) -> None:
