@@ -73,6 +73,7 @@ async def late_probe(health: EventStoreHealth, stated: StatedHealth) -> None:
     await asyncio.sleep(0.1)
     probing.cancel()
     await asyncio.wait([probing])
+    assert probing.cancelled()
 
 
 async def test_one_that_serves_is_worth_waiting_for(health: EventStoreHealth) -> None:
@@ -99,7 +100,7 @@ async def test_one_that_is_late_to_say_so_is_worth_it_while_it_answers(
     assert health.is_answering()
 
 
-async def test_one_that_says_that_it_does_not_serve_is_not(
+async def test_one_that_says_that_it_does_not_serve_is_not_worth_it(
     health: EventStoreHealth, stated: StatedHealth
 ) -> None:
     health.answered()
@@ -111,7 +112,7 @@ async def test_one_that_says_that_it_does_not_serve_is_not(
     assert not health.is_answering()
 
 
-async def test_one_that_is_gone_is_not(
+async def test_one_that_is_gone_is_not_worth_it(
     health: EventStoreHealth, server: tuple[grpc.aio.Server, str]
 ) -> None:
     health.answered()

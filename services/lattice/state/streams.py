@@ -73,7 +73,8 @@ class EventStreams:
         answer_timeout_s: Callable[[], float],
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_answer` is called when an append was answered."""
+        """`on_answer` is called when an append was answered, refusals of what it expects
+        included."""
         self._events = EventStoreClient(channel, context=served_context)
         self._answer_timeout_s = answer_timeout_s
         self._on_answer = on_answer
@@ -93,8 +94,12 @@ class EventStreams:
             replace(event, id=str(uuid5(command_id, str(ordinal))))
             for ordinal, event in enumerate(events)
         ]
-        with _errors_translated(), on_behalf_of(tenant, command_id):
-            placements = await self._client().append(identified, preconditions)
+        try:
+            with _errors_translated(), on_behalf_of(tenant, command_id):
+                placements = await self._client().append(identified, preconditions)
+        except StreamChanged:
+            self._on_answer()
+            raise
         self._on_answer()
         return placements
 

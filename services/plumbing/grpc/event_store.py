@@ -32,7 +32,9 @@ def events_unavailable_named() -> Iterator[None]:
 
 
 _SERVICE: Final = "girih.events.v1.EventStoreService"
-_LATELY_S: Final = 2.0
+_ANSWERING_S: Final = 2.0
+"""For so long an answer tells that there is somebody to wait for: no longer than a question of how
+it is may take, so that one that is frozen is not waited for beyond that."""
 
 
 class EventsNotServing(Exception):
@@ -40,7 +42,7 @@ class EventsNotServing(Exception):
 
 
 class EventStoreHealth:
-    """Whether the event store serves, as it said when it was asked last."""
+    """Whether the event store serves, as it said when it was asked last, and whether it answers."""
 
     def __init__(
         self, channel: grpc.aio.Channel, clock: Callable[[], float] = time.monotonic
@@ -59,26 +61,27 @@ class EventStoreHealth:
         self._answered_at_s = self._clock()
 
     def is_answering(self) -> bool:
-        """Whether it is worth waiting for: it serves, or is late to say so and answered a call a
-        moment ago. One that has more to do than it can is not away; if calls were given up as if
-        it were, it would do all of that for nobody."""
-        return self._serves or self._clock() - self._answered_at_s < _LATELY_S
+        """Whether it is worth waiting for: it serves, or answered a call a moment ago and has not
+        said since that it does not. One that has more to do than it can is late to say anything,
+        and not away; if calls were given up as if it were, it would do all of that for nobody."""
+        return self._serves or self._clock() - self._answered_at_s < _ANSWERING_S
 
     async def probe(self) -> None:
         """Ask; raises unless it serves."""
         request = health_pb2.HealthCheckRequest(service=_SERVICE)
-        serves, is_late = False, True
+        serves, is_away = False, False
         try:
             response = await self._stub.Check(request)
-            is_late = False
             serves = response.status == health_pb2.HealthCheckResponse.SERVING
+            is_away = not serves
         except grpc.aio.AioRpcError as error:
-            is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            # Any other tells of one that is there, and has too much to do.
+            is_away = error.code() is grpc.StatusCode.UNAVAILABLE
             raise
         finally:
             # Also when nobody waits for the answer any longer: it took too long.
             self._serves = serves
-            if not (serves or is_late):
+            if is_away:
                 self._answered_at_s = -math.inf
         if not serves:
             raise EventsNotServing("the event store does not serve")
