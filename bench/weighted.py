@@ -1,6 +1,6 @@
 """Cheapest paths over sites with costs, beside packages that give the same answers.
 
-python -m bench.weighted [--rounds 5] [--seed 1] [--small | --large]
+python -m bench.weighted [--rounds 5] [--seed 1] [--small | --large] [--only WORDS]
 
 One source to all sites, and one pair of corners; whole and real costs; free lattices and some with
 30 % of their sites blocked. Every answer is compared with ours. What a package needs before it can
@@ -64,6 +64,8 @@ class Contender:
 def main(arguments: argparse.Namespace) -> int:
     holds = True
     for question in questions(arguments):
+        if arguments.only not in question.name:
+            continue
         contenders = list(contenders_of(question))
         contest(contenders, arguments.rounds)
         holds &= compare(question, contenders)
@@ -294,6 +296,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--small", action="store_true", help="lattices of some 30,000 sites")
     parser.add_argument("--large", action="store_true", help="a lattice of 8,000,000 sites")
+    parser.add_argument("--only", default="", help="questions with these words in their names")
     return parser.parse_args()
 
 
