@@ -10,17 +10,16 @@ in which each projection begins, and the CPU of a tenant: a transaction for each
 
 import argparse
 import asyncio
-import os
 import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
 
+from bench.followed import cpu_s
 from bench.serving import run
 from girih.client import EventStoreClient, NewEvent
 from tests.authority import Authority
@@ -129,15 +128,17 @@ class _System(NamedTuple):
                 event = NewEvent.with_data(f"permit-{number}", "permit.issued", _PAYLOAD)
                 await self.log.acting(token=caller.token).append([event])
 
-        began_s, began_cpu_s = time.perf_counter(), [_cpu_s(one) for one in self.processes]
+        began_s, began_cpu_s = time.perf_counter(), [cpu_s(one.pid) for one in self.processes]
         await asyncio.gather(*(append_some() for _ in range(_APPENDERS)))
         appended_s = time.perf_counter()
         async with asyncio.timeout(_BEHIND_S_MAX):
             while not (count := await self._all_there(tenants, number + 1)):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         ended_s = time.perf_counter()
-        cpu_s = zip(map(_cpu_s, self.processes), began_cpu_s, strict=True)
-        cpu_ms = [(now_s - then_s) / tenants * 1e3 for now_s, then_s in cpu_s]
+        cpu_ms = [
+            (cpu_s(process.pid) - began) / tenants * 1e3
+            for process, began in zip(self.processes, began_cpu_s, strict=True)
+        ]
         return Round(count, ended_s - began_s, ended_s - appended_s, cpu_ms)
 
     async def _all_there(self, tenants: int, position: int) -> int:
@@ -146,12 +147,6 @@ class _System(NamedTuple):
         assert row is not None
         count = row["names"] * tenants
         return count if row["reached"] == count else 0
-
-
-def _cpu_s(process: Process) -> float:
-    """What the process has taken of the CPU until now."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
