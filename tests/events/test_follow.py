@@ -186,7 +186,7 @@ async def test_a_process_that_drains_ends_its_followers_at_once(
         server.stopping.set()
 
         for follower in followers:
-            error = await follower.until_over()
+            error = await follower.until_over(within_s=1.0)
             assert error is not None
             assert error.code() is grpc.StatusCode.UNAVAILABLE
             assert from_rpc_error(error).reason == "SHUTTING_DOWN"
