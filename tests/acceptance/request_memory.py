@@ -45,7 +45,7 @@ BESIDE_MIB = 128
 """What is neither: batches being written, messages being parsed, copies being sent."""
 KEPT_MIB = 96
 """What the process may keep when they have left."""
-RELEASE_S = 15.0
+RELEASE_S = 60.0
 CALL_TIMEOUT_S = 30.0
 
 Metadata = Sequence[tuple[str, str]]

@@ -222,7 +222,7 @@ async def test_a_state_of_a_log_that_was_replaced_is_folded_anew(
         return 0
 
     async with running(Follower(patient, state.fold, start=start)):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(starts) < 2 or state.positions != [1, 2, 3]:  # noqa: ASYNC110 - its own task
                 await asyncio.sleep(0.01)
 

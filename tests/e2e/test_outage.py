@@ -84,7 +84,7 @@ def test_projections_go_on_by_themselves_when_the_database_and_the_log_are_back(
     system, postgres = outage
     pid = system.projections.pid
     postgres.start()
-    assert is_projected(system)
+    await_projected(system)
 
     postgres.stop()
     system.events.kill()
@@ -93,18 +93,25 @@ def test_projections_go_on_by_themselves_when_the_database_and_the_log_are_back(
     system.events.start()
     system.events.wait_ready()
 
-    assert is_projected(system)
+    await_projected(system)
     assert system.projections.is_running
     assert system.projections.pid == pid
 
 
-def is_projected(system: System) -> bool:
-    """Whether a projection comes as far as an event that is appended now."""
+def await_projected(system: System) -> None:
+    """Wait until a projection has come as far as an event that is appended now."""
     event = {"stream": "outage-projected", "type": "tried"}
     headers = system.authority.headers("projected")
     with httpx.Client(base_url=system.url, headers=headers, timeout=90) as http:
         eventually(lambda: http.get("/health/ready").status_code == 200, "the gateway is ready")
         placed = http.post("/v1/events:append", json={"events": [event]}).raise_for_status().json()
         asked = {"position": placed["placements"][0]["position"], "timeoutS": "60"}
-        reply = http.get("/v1/projections/event_types:wait", params=asked).raise_for_status()
-        return bool(reply.json()["reached"])
+
+        def is_reached() -> bool:
+            reply = http.get("/v1/projections/event_types:wait", params=asked)
+            if reply.status_code == 503:  # It is asked again, as its `Retry-After` says.
+                time.sleep(float(reply.headers["Retry-After"]))
+                return False
+            return bool(reply.raise_for_status().json()["reached"])
+
+        eventually(is_reached, "the projection is as far as the event")

@@ -342,7 +342,7 @@ async def test_a_pool_survives_its_server_and_comes_back(tmp_path: Path) -> None
                 await asyncio.wait_for(_ask(pool), 60)
 
             server.start()
-            await wait_for_database(server.url, 10)
+            await wait_for_database(server.url, 60)
 
             await _ask(pool)
 

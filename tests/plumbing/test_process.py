@@ -157,7 +157,7 @@ async def test_a_process_whose_log_nobody_reads_serves_on_and_ends(
             await asyncio.gather(*(client.ask("Unary", "ok", timeout=10) for _ in range(64)))
 
     process.terminate()
-    assert await asyncio.to_thread(process.wait, 10) == 0
+    assert await asyncio.to_thread(process.wait, 60) == 0
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others trim by themselves")
