@@ -328,6 +328,14 @@ WITHOUT_LIMITS = {f"GATEWAY_{who}_CALLS_PER_MINUTE": "0" for who in ("ADDRESS", 
 """For a gateway that is called by one caller alone, as fast as it can be."""
 
 
+PATIENT = {
+    f"{whose}_{what}": "60"
+    for whose in ("EVENTS", "PROJECTIONS")
+    for what in ("POOL_ACQUIRE_TIMEOUT_S", "DATABASE_CONNECT_TIMEOUT_S")
+}
+"""For services whose database is slow as the whole machine is, and of which that is not asked."""
+
+
 _NAMED_AFTER = ("EVENTS", "LATTICE", "PROJECTIONS", "GATEWAY")
 
 

@@ -9,7 +9,7 @@ from cli.local.postgres import EmbeddedPostgres
 from tests.browser.console import NOTE_BREACHES, Console
 from tests.browser.people import Furnished, Person, furnish, invite, register
 from tests.e2e.chromium import browser
-from tests.processes import System, own_postgres, running_system
+from tests.processes import PATIENT, System, own_postgres, running_system
 
 ORDINARY = "by Ada"
 
@@ -17,7 +17,10 @@ ORDINARY = "by Ada"
 @pytest.fixture(scope="package")
 def postgres_and_system() -> Iterator[tuple[EmbeddedPostgres, System]]:
     """Both, for tests that take the database away."""
-    with own_postgres() as (postgres, folder), running_system(postgres.url, folder) as running:
+    with (
+        own_postgres() as (postgres, folder),
+        running_system(postgres.url, folder, **PATIENT) as running,
+    ):
         yield postgres, running
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from tests import forked
-from tests.processes import System, running_system
+from tests.processes import PATIENT, System, running_system
 
 PASSWORD = "a strapwork of stars"
 
@@ -73,7 +73,7 @@ def system(
     """Both services and the gateway, on a database of their own."""
     postgres.execute("CREATE DATABASE command")
     url = postgres.url.replace(f"/{DATABASE}?", "/command?")
-    with running_system(url, tmp_path_factory.mktemp("command")) as running:
+    with running_system(url, tmp_path_factory.mktemp("command"), **PATIENT) as running:
         yield running
     postgres.execute("DROP DATABASE command WITH (FORCE)")
 

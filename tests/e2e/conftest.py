@@ -6,13 +6,16 @@ import pytest
 
 from cli.local.postgres import EmbeddedPostgres
 from tests.installations import Installation, running
-from tests.processes import System, own_postgres, running_system
+from tests.processes import PATIENT, System, own_postgres, running_system
 
 
 @pytest.fixture(scope="package")
 def postgres_and_system() -> Iterator[tuple[EmbeddedPostgres, System]]:
     """Both, for tests that take the database away."""
-    with own_postgres() as (postgres, folder), running_system(postgres.url, folder) as running:
+    with (
+        own_postgres() as (postgres, folder),
+        running_system(postgres.url, folder, **PATIENT) as running,
+    ):
         yield postgres, running
 
 

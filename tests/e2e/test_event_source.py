@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.chromium import Page, browser, in_full
-from tests.processes import System, own_postgres, running_system
+from tests.processes import PATIENT, System, own_postgres, running_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -42,7 +42,7 @@ def system() -> Iterator[System]:
     with (
         own_postgres() as (postgres, folder),
         # A token ends its stream: let that happen while the test looks.
-        running_system(postgres.url, folder, GATEWAY_ACCESS_TOKEN_S="30") as made,
+        running_system(postgres.url, folder, **PATIENT, GATEWAY_ACCESS_TOKEN_S="30") as made,
     ):
         httpx.post(f"{made.url}/auth/register", json={**WHO, "name": "Ada"}).raise_for_status()
         yield made

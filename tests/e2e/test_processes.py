@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.processes import System, gateway_process, own_postgres, running_system
+from tests.processes import PATIENT, System, gateway_process, own_postgres, running_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -30,6 +30,7 @@ def system() -> Iterator[System]:
         running_system(
             postgres.url,
             folder,
+            **PATIENT,
             GATEWAY_PROCESSES="2",
             GATEWAY_USER_CALLS_PER_MINUTE=str(CALLS_MAX),
             GATEWAY_REGISTRATION_COUNT_MAX=str(REGISTRATIONS_MAX),

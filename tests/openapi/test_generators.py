@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.processes import System, own_postgres, running_system
+from tests.processes import PATIENT, System, own_postgres, running_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -35,7 +35,10 @@ DONE = {"length": 27, "types": ["submitted", "approved"]}
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    with own_postgres() as (postgres, folder), running_system(postgres.url, folder) as system:
+    with (
+        own_postgres() as (postgres, folder),
+        running_system(postgres.url, folder, **PATIENT) as system,
+    ):
         yield system
 
 
