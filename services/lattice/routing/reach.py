@@ -2,9 +2,11 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +40,8 @@ from services.lattice.operations.sites import Region
 from services.plumbing.errors import Violations
 
 _SITES_PER_ANSWER = 16_384
+_SITE_BYTES = 16
+"""An index and a length."""
 _COST_SHARE = 3
 _ROUNDING = 1e-12
 """By so small a part a site may be further away: sums of roots are rounded."""
@@ -93,28 +97,36 @@ async def reachable(
     """Yield the sites in C order, so many at a time; one answer at least. Raises WorkTooLarge."""
     find, estimate = await _prepared(context, lattice, query)
     context.work_limit.check_bytes(estimate.size_bytes)
-    async with context.send_budget.reserved(16 * _SITES_PER_ANSWER) as reservation:
+    async with context.send_budget.reserved(_listed_bytes(lattice, query)) as reservation:
         reach = await context.compute.run(estimate, find)
         context.record(reach.computation)
-        indices = reach.indices if query.sites_max is None else reach.indices[: query.sites_max]
-        reservation.keep(16 * len(indices))
         computation: Computation | None = reach.computation
-        for first in range(0, max(1, len(indices)), _SITES_PER_ANSWER):
-            part = slice(first, first + _SITES_PER_ANSWER)
-            sites = reach.coordinates(indices[part], lattice.spec.geometry)
+        first, listed = 0, sum(len(part.indices) for part in reach.parts)
+        while reach.parts:
+            part = reach.parts.popleft()
+            reservation.keep(_SITE_BYTES * (listed - first - len(part.indices)))
+            sites = reach.coordinates(part.indices, lattice.spec.geometry)
             async with context.consumed_in_time():
-                yield ReachAnswer(reach.count, first, sites, reach.lengths[part], computation)
+                yield ReachAnswer(reach.count, first, sites, part.lengths, computation)
+            first += len(part.indices)
             computation = None
 
 
 @dataclass(frozen=True, eq=False)
+class _Part:
+    """Sites that one answer lists, by their indices in a box."""
+
+    indices: NDArray[np.int64]
+    lengths: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class _Reached:
-    """The sites by their indices in a box, and how many there are though they are not listed."""
+    """What is listed of a box, one part at least; and how many sites there are, listed or not."""
 
     count: int
     region: Region
-    indices: NDArray[np.int64]
-    lengths: NDArray[np.float64]
+    parts: deque[_Part]
     computation: Computation
 
     def coordinates(self, indices: NDArray[np.int64], geometry: Geometry) -> NDArray[np.int64]:
@@ -159,6 +171,17 @@ def _prepared_free(
     return partial(_enumerate, geometry, query, region), takes
 
 
+def _listed_bytes(lattice: HeldLattice, query: ReachQuery) -> int:
+    """The most that what is listed takes: within reach of each source, and of all of them."""
+    geometry = lattice.spec.geometry
+    most = geometry.sites
+    if query.costs is None:
+        side = 2 * int(query.length_max * (1 + _ROUNDING)) + 1
+        around_each = math.prod(min(length, side) for length in geometry.shape)
+        most = min(_box_around(geometry, query).sites, len(query.sources) * around_each)
+    return _SITE_BYTES * (most if query.sites_max is None else min(most, query.sites_max))
+
+
 def _box_around(geometry: Geometry, query: ReachQuery) -> Region:
     """The box that holds everything near. On rings it may begin below 0 and end behind the last."""
     reach = int(query.length_max * (1 + _ROUNDING))
@@ -180,9 +203,8 @@ def _count(geometry: Geometry, query: ReachQuery, _stop: Stop) -> _Reached:
     began_ns = time.perf_counter_ns()
     count = geometry.ball(query.sources[0], int(query.length_max))
     region = Region(origin=query.sources[0], shape=(1,) * len(geometry.shape))
-    nothing = np.zeros(0, np.int64)
     computation = _computation(Method.CLOSED_FORM, began_ns, 0, 0)
-    return _Reached(count, region, nothing, np.zeros(0), computation)
+    return _Reached(count, region, _cut(np.zeros(0, np.int64), np.zeros(0), 0), computation)
 
 
 def _enumerate(geometry: Geometry, query: ReachQuery, region: Region, stop: Stop) -> _Reached:
@@ -196,7 +218,7 @@ def _enumerate(geometry: Geometry, query: ReachQuery, region: Region, stop: Stop
     near = np.flatnonzero(lengths <= query.length_max * (1 + _ROUNDING))
     near = _in_order(geometry, region, near)
     computation = _computation(Method.CLOSED_FORM, began_ns, 0, lengths.nbytes + near.nbytes)
-    return _Reached(len(near), region, near, lengths[near].astype(np.float64), computation)
+    return _Reached(len(near), region, _cut(near, lengths, query.sites_max), computation)
 
 
 def _in_order(geometry: Geometry, region: Region, near: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -232,7 +254,17 @@ def _search(grid: Grid, query: ReachQuery, stop: Stop) -> _Reached:
         _computation(method, began_ns, expanded, held + near.nbytes),
         costs_digest=digest_of(query.costs),
     )
-    return _Reached(len(near), region, near, lengths[near].astype(np.float64), computation)
+    return _Reached(len(near), region, _cut(near, lengths, query.sites_max), computation)
+
+
+def _cut(near: NDArray[np.int64], lengths: NDArray[Any], sites_max: int | None) -> deque[_Part]:
+    """What is listed of the sites that are near, of which `near` and `lengths` hold no more."""
+    listed = near[:sites_max]
+    return deque(
+        _Part(indices, lengths[indices].astype(np.float64))
+        for first in range(0, max(1, len(listed)), _SITES_PER_ANSWER)
+        for indices in [listed[first : first + _SITES_PER_ANSWER].copy()]
+    )
 
 
 def _computation(method: Method, began_ns: int, expanded: int, held: int) -> Computation:

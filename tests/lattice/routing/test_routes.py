@@ -2,11 +2,16 @@
 
 import itertools
 import math
+import tracemalloc
+from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
 import pytest
 
+from services.lattice.computing.compute import Stop
+from services.lattice.computing.estimate import Estimate
 from services.lattice.domain import LatticeSpec, Method, Site
 from services.lattice.errors import WorkTooLarge
 from services.lattice.kernels.runs import Path
@@ -19,7 +24,7 @@ from services.lattice.routing.route import Route, find_route, route_query
 from services.lattice.routing.simple import find_simple_paths, simple_paths_query
 from services.plumbing.errors import InvalidInput, Violations
 from tests.lattice.kernels.reference import Plain
-from tests.lattice.worlds import geometry, held, random_spec, spec
+from tests.lattice.worlds import blocked_spec, geometry, held, random_spec, spec
 
 
 def random_costs(requested: LatticeSpec, seed: int) -> SiteCosts | None:
@@ -277,6 +282,64 @@ async def test_balls_are_counted_as_they_are_listed(
         (listed,) = [part async for part in reachable(operations, held(requested), query)]
 
         assert requested.geometry.ball(centre, seed // 8) == len(listed.sites)
+
+
+@pytest.mark.parametrize("obstructed", [False, True])
+@pytest.mark.parametrize("with_costs", [False, True])
+async def test_sites_that_are_not_taken_yet_are_held_of_the_send_budget(
+    operations: OperationContext, obstructed: bool, with_costs: bool
+) -> None:
+    requested = blocked_spec(geometry(300, 300), 0.1 * obstructed, seed=1, free=[0])
+    costs = SiteCosts(np.ones(90_000, np.uint8), mean=False) if with_costs else None
+    query = reach_query(requested, [(0, 0)], 1e9, None, costs)
+
+    async with aclosing(reachable(operations, held(requested), query)) as parts:
+        left = [(part, operations.send_budget.lent) async for part in parts]
+
+    count = left[0][0].count
+    assert count > 60_000
+    for part, lent in left:
+        assert lent == 16 * (count - part.first_index - len(part.sites))
+
+
+async def test_no_more_is_reserved_than_lies_within_reach(
+    operations: OperationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requested = blocked_spec(geometry(300, 300), 0.1, seed=1, free=[0, 299])
+    query = reach_query(requested, [(0, 0), (0, 299)], 2.5, None, None)
+    budget, reserved = operations.send_budget, list[int]()
+    compute = operations.compute.run
+
+    async def noted(estimate: Estimate, work: Callable[[Stop], Any]) -> Any:
+        reserved.append(budget.lent)
+        return await compute(estimate, work)
+
+    monkeypatch.setattr(operations.compute, "run", noted)
+    (answer,) = [part async for part in reachable(operations, held(requested), query)]
+
+    assert reserved == [16 * 2 * 5 * 5]
+    assert len(answer.sites) == answer.count <= 2 * 6
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+async def test_what_is_near_and_not_listed_is_let_go(
+    operations: OperationContext, share: float
+) -> None:
+    requested = held(blocked_spec(geometry(300, 300), share, seed=1, free=[0]))
+    query = reach_query(requested.spec, [(0, 0)], 1e9, 3, None)
+    async with aclosing(reachable(operations, requested, query)) as parts:
+        answer = await anext(parts)
+        assert len(answer.sites) == len(answer.distances) == 3
+
+    tracemalloc.start()
+    try:
+        async with aclosing(reachable(operations, requested, query)) as parts:
+            await anext(parts)
+            taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert taken < 200_000
 
 
 @pytest.mark.parametrize("axis_count", [1, 2, 3])
