@@ -1,5 +1,6 @@
 """Percolation: how probable it is that open sites lead across."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,9 @@ from services.lattice.kernels.structure.graph.percolation import (
 from services.lattice.operations.context import OperationContext
 from services.lattice.structure.work import Clock, Work, computed
 from services.plumbing.errors import Violations
+
+_LOOKS_TO_BEGIN = 300
+"""What a run takes besides its sites."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +67,18 @@ async def percolate(context: OperationContext, lattice: HeldLattice, query: Swee
             estimate=geometry.sites,
             limit=BLOCKABLE_SITES_MAX,
         )
-    per_run = 4 * (geometry.sites + 2 * geometry.edges)
-    work = Work(looks=query.runs * per_run, size_bytes=32 * geometry.sites)
-    sweep = await computed(context, work, partial(_sweep, geometry, query))
+    sweep = await computed(context, _work(geometry, query), partial(_sweep, geometry, query))
     context.record(sweep.computation)
     return sweep
+
+
+def _work(geometry: Geometry, query: SweepQuery) -> Work:
+    per_run = _LOOKS_TO_BEGIN + 4 * (geometry.sites + 2 * geometry.edges)
+    per_share = query.runs + 24 * math.isqrt(geometry.sites)
+    return Work(
+        looks=query.runs * per_run + len(query.shares) * per_share,
+        size_bytes=32 * geometry.sites + 64 * query.runs + (1 << 20),
+    )
 
 
 def _sweep(geometry: Geometry, query: SweepQuery, stop: Stop) -> Sweep:
@@ -80,7 +91,9 @@ def _sweep(geometry: Geometry, query: SweepQuery, stop: Stop) -> Sweep:
         blocked=b"",
     )
     thresholds = spanning_thresholds(grid, query.axis, query.runs, query.seed, stop.flag)
-    means, errors = spanning_probabilities(thresholds, geometry.sites, np.array(query.shares))
+    means, errors = spanning_probabilities(
+        thresholds, geometry.sites, np.array(query.shares), stop.flag
+    )
     shares = thresholds / geometry.sites
     return Sweep(
         probabilities=means.tolist(),

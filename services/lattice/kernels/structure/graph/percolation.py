@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from services.lattice.kernels.axes import EXHAUSTED, SLICE_ENDED
 from services.lattice.kernels.compiled import kernel
 from services.lattice.kernels.grid import Grid
-from services.lattice.kernels.slices import Cancel, run_slices
+from services.lattice.kernels.slices import Cancel, Cancelled, run_slices
 from services.lattice.kernels.structure.graph.trees import root_of
 from services.lattice.kernels.weighted.ways import Ways, list_ways
 
@@ -79,16 +79,22 @@ def open_sites(
 
 
 def spanning_probabilities(
-    thresholds: NDArray[np.int64], sites: int, shares: NDArray[np.float64]
+    thresholds: NDArray[np.int64], sites: int, shares: NDArray[np.float64], cancel: Cancel
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For each share of open sites, the probability of spanning and its standard error.
 
     With each site open by itself the number of open ones is binomial; a run spans when it is
-    no less than the run's threshold. The error is that of the mean over runs.
+    no less than the run's threshold. The error is that of the mean over runs. Raises `Cancelled`.
+    O(runs + sites^(1/2)) a share, and as much memory for all of them.
     """
-    values = np.stack([_at_least(thresholds, sites, float(share)) for share in shares])
-    errors = values.std(axis=1, ddof=1) / np.sqrt(len(thresholds))
-    return values.mean(axis=1), errors
+    means, errors = np.empty(len(shares)), np.empty(len(shares))
+    for place, share in enumerate(shares):
+        if cancel[0]:
+            raise Cancelled
+        values = _at_least(thresholds, sites, float(share))
+        means[place] = values.mean()
+        errors[place] = values.std(ddof=1) / np.sqrt(len(thresholds))
+    return means, errors
 
 
 def _at_least(thresholds: NDArray[np.int64], sites: int, share: float) -> NDArray[np.float64]:
