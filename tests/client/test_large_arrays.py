@@ -18,6 +18,7 @@ from girih.client import (
     Lattice,
     RetryPolicy,
     UploadInterrupted,
+    UploadNotFound,
 )
 from girih.client.lattices import arrays, fields
 from girih.client.lattices.sources import KEPT_BYTES, PIECE_BYTES, InMemory, ReadOnce
@@ -137,6 +138,37 @@ async def test_an_upload_whose_answer_was_lost_is_known_to_be_there(
     assert broken.cut_count == 1
     assert broken.up_bytes < 1.5 * array.nbytes  # and is not sent again
     assert await direct.lattices.fields.list(lattice) == (written,)
+
+
+@pytest.mark.parametrize("is_deleted", [True, False], ids=["deleted", "overwritten"])
+async def test_an_upload_whose_answer_was_lost_undoes_nothing_that_came_behind_it(
+    girih: AsyncClient,
+    direct: AsyncClient,
+    lattice: Lattice,
+    array: NDArray[np.float64],
+    broken: Cutting,
+    *,
+    is_deleted: bool,
+) -> None:
+    async def is_written() -> bool:
+        may_be = broken.up_bytes >= array.nbytes and not broken.cut_count
+        return may_be and len(await direct.lattices.fields.list(lattice)) == 1
+
+    async def change() -> None:
+        if is_deleted:
+            await direct.lattices.fields.delete(lattice, "h")
+        else:
+            await direct.lattices.fields.write(lattice, "h", -array)
+
+    broken.cuts_instead, broken.before_cut = is_written, change
+
+    with pytest.raises(UploadNotFound):
+        await girih.lattices.fields.write(lattice, "h", array)
+
+    assert len(await direct.lattices.fields.list(lattice)) == (0 if is_deleted else 1)
+    if not is_deleted:
+        values = await direct.lattices.fields.read(lattice, "h")
+        np.testing.assert_array_equal(values, -array)
 
 
 async def test_a_read_goes_on_in_the_field_as_it_was(

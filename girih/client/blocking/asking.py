@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from girih.client.blocking.calls import CUT_OFF, begun, parts, unary
@@ -224,9 +224,11 @@ class Fields(Asking):
         try:
             return upload.result(unary(self._caller, method, upload.where, timeout))
         except UploadNotFound:
-            field = self.get(upload.where.lattice_id, upload.where.name, timeout=timeout)
-            if upload.has_made(field):
-                return field
+            # What was made of it may be written over, or deleted, by now.
+            with suppress(FieldNotFound):
+                field = self.get(upload.where.lattice_id, upload.where.name, timeout=timeout)
+                if upload.has_made(field):
+                    return field
             raise
 
 

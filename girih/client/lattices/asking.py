@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from girih.client.caller import Caller
@@ -229,9 +229,11 @@ class AsyncFields(AsyncAsking):
         try:
             return upload.result(await unary(self._caller, method, upload.where, timeout))
         except UploadNotFound:
-            field = await self.get(upload.where.lattice_id, upload.where.name, timeout=timeout)
-            if upload.has_made(field):
-                return field
+            # What was made of it may be written over, or deleted, by now.
+            with suppress(FieldNotFound):
+                field = await self.get(upload.where.lattice_id, upload.where.name, timeout=timeout)
+                if upload.has_made(field):
+                    return field
             raise
 
 

@@ -187,8 +187,9 @@ class FieldStates:
                     await asyncio.sleep(delay_s)
                 continue
             written = StreamSlice(revision=recorded.revision, recorded=[recorded])
-            if recorded.revision <= known.revision:
-                # The command had been recorded before. What is behind it is not what is now.
+            if recorded.revision != known.revision + 1:
+                # The command had been recorded before, or by somebody else meanwhile behind what is
+                # not known here. What is behind it is not what is now.
                 return folded(NO_FIELDS, written).fields.get(event.name)
             behind = folded(known, written)
             self._keep(key, behind)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import orjson
 
@@ -36,9 +36,9 @@ from services.plumbing.errors import InvalidInput
 
 _ABOUT = "upload.json"
 _BEGUN = "girih-uploads"
-_GIVE_BACK_S = 2.0
 """Below it a tenant has a mark for each upload that may be gone on with. It lies where lattices
 have their arrays, so that the collector removes the marks of what has expired."""
+_GIVE_BACK_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,8 @@ class Uploads:
         with self._writer.removed_on_failure(mark):
             self._writer.limits.check_uploads(await self._begun_count(tenant))
             await self._arrays.objects.put(f"{place.folder}/{_ABOUT}", [orjson.dumps(about)])
-            await self._arrays.objects.settle(place.folder)
+            for each in (mark, place):
+                await self._arrays.objects.settle(each.folder)
         return self._upload(place, lattice, about, chunk_count=0)
 
     async def give_back(self, tenant: TenantId, lattice_id: LatticeId) -> None:
@@ -122,13 +123,13 @@ class Uploads:
         absent = UploadNotFound("there is no such upload of this field", upload_id=upload_id)
         if UUID(upload_id).version != 7 or self._has_expired(place):
             raise absent
-        try:
-            about = orjson.loads(await self._arrays.objects.get(f"{place.folder}/{_ABOUT}"))
-        except ObjectMissing:
-            raise absent from None
+        about = await self._about(place)
         known = await self._writer.states.of(tenant, lattice_id)
-        written = {state.content.array_id for state in known.fields.values()}
-        if about["name"] != name or place.array_id in written:
+        if about is None or about["name"] != name:
+            raise absent
+        if place.array_id in known.arrays or place.array_id in known.past:
+            # Its replica ended before it could.
+            await self._arrays.remove(_mark(place))
             raise absent
         kept = set(await self._arrays.objects.names(place.folder))
         upload = self._upload(place, lattice, about, chunk_count=0)
@@ -159,9 +160,8 @@ class Uploads:
                 raise UploadOffset("another call goes on with the upload") from None
             if len(digests) < layout.chunking.count:
                 return None
-            mark = _mark(upload.place)
             removed_on_failure = self._writer.removed_on_failure
-            with removed_on_failure(upload.place), removed_on_failure(mark):
+            with removed_on_failure(upload.place), removed_on_failure(_mark(upload.place)):
                 digest.check()
             ordered = [digests[ordinal] for ordinal in range(layout.chunking.count)]
             root = await self._arrays.seal(upload.place, layout, ordered)
@@ -174,9 +174,32 @@ class Uploads:
         written = FieldWritten(
             lattice_id=lattice.lattice.lattice_id, name=upload.name, content=content
         )
-        state = await self._writer.commit(tenant, written, None)
+        return await self._finish(tenant, upload, written)
+
+    async def _finish(self, tenant: TenantId, upload: Upload, written: FieldWritten) -> FieldState:
+        """Record what came of an upload; raises UploadNotFound where that was done before.
+
+        One event at most speaks of an upload, whoever finishes it again and whenever: another
+        would undo what was done to the field since.
+        """
+        mark, command_id = _mark(upload.place), uuid5(UUID(upload.place.array_id), "finish")
+        try:
+            state = await self._writer.commit(tenant, written, None, command_id)
+        except UploadNotFound:
+            await self._arrays.remove(mark)
+            raise
         await self._arrays.remove(mark)
         return state
+
+    async def _about(self, place: ArrayPlace) -> dict[str, str] | None:
+        """What an upload is of, as long as it may be gone on with: its mark is gone then."""
+        get = self._arrays.objects.get
+        try:
+            about: dict[str, str] = orjson.loads(await get(f"{place.folder}/{_ABOUT}"))
+            await get(f"{_mark(place).folder}/{_ABOUT}")
+        except ObjectMissing:
+            return None
+        return about
 
     async def _remove_begun(self, tenant: TenantId, lattice_id: LatticeId) -> None:
         objects = self._arrays.objects

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from uuid import UUID
 
 import numpy as np
 
@@ -180,11 +181,21 @@ class FieldWriter:
         return self._transfers.is_waited_for
 
     async def commit(
-        self, tenant: TenantId, written: FieldWritten, base: FieldState | None
+        self,
+        tenant: TenantId,
+        written: FieldWritten,
+        base: FieldState | None,
+        command_id: UUID | None = None,
     ) -> FieldState:
-        """Record a write. That of a region only while the field is what it was made of."""
+        """Record a write. That of a region only while the field is what it was made of.
+
+        Raises UploadNotFound for what a command has recorded before.
+        """
+        revision = -1
 
         def decide(known: LatticeFields) -> FieldEvent:
+            nonlocal revision
+            revision = known.revision
             self.check_young(tenant, written.lattice_id, written.content)
             if base is not None and known.field(written.name).content != base.content:
                 raise LatticeChanged(
@@ -193,8 +204,11 @@ class FieldWriter:
             self.limits.check_count(known.fields, written.name)
             return written
 
-        state = await self.states.change(tenant, written.lattice_id, decide)
+        state = await self.states.change(tenant, written.lattice_id, decide, command_id)
         assert state is not None, "a write leaves a field"
+        if state.revision <= revision:
+            array_id = written.content.array_id
+            raise UploadNotFound("the upload was finished before", upload_id=array_id)
         return state
 
     def check_young(self, tenant: TenantId, lattice_id: LatticeId, content: FieldContent) -> None:

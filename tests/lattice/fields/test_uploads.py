@@ -1,20 +1,24 @@
-"""How many uploads a tenant may have begun and not finished, through all replicas together."""
+"""How many uploads a tenant may have begun and not finished, and that each is finished once."""
 
 import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import grpc.aio
+import pytest
 
 from girih.lattice.v1 import fields_pb2 as pb
 from tests.authority import Authority
 from tests.lattice.fields.caller import NUMBER_TYPES, Fields, pieces
-from tests.lattice.serving import refusal, replica, until
+from tests.lattice.serving import Client, refusal, replica, until
 from tests.processes import Process
 
 SHAPE = (4, 5)
 DATA = bytes(20)
+NEWER = bytes([7]) * 20
 
 
 async def begun(fields: Fields, lattice_id: str) -> str:
@@ -28,10 +32,28 @@ async def begun(fields: Fields, lattice_id: str) -> str:
     return answer.upload.upload_id
 
 
-def is_marked(authority: Authority, tenant: str, upload_id: str) -> bool:
-    """Whether an upload counts, or has counted and its mark was not removed yet."""
+def mark_of(authority: Authority, tenant: str, upload_id: str) -> Path:
+    """What is there while an upload counts, or has counted and its mark was not removed yet."""
     storage = Path(authority.environ["LATTICE_STORAGE"])
-    return (storage / tenant / "girih-uploads" / upload_id).exists()
+    return storage / tenant / "girih-uploads" / upload_id
+
+
+def is_marked(authority: Authority, tenant: str, upload_id: str) -> bool:
+    return mark_of(authority, tenant, upload_id).exists()
+
+
+async def overwrite(fields: Fields, lattice_id: str) -> None:
+    await fields.write(lattice_id, "a", NEWER, number_type=NUMBER_TYPES["uint8"])
+
+
+async def delete(fields: Fields, lattice_id: str) -> None:
+    request = pb.DeleteFieldRequest(lattice_id=lattice_id, name="a")
+    await fields.stub.DeleteField(request, metadata=fields.metadata)
+
+
+async def finish_again(fields: Fields, lattice_id: str, upload_id: str) -> pb.WriteFieldResponse:
+    """Send the part behind the last one, which is empty."""
+    return await fields.send(lattice_id, "a", [b""], upload_id=upload_id, offset=len(DATA))
 
 
 async def may_begin(fields: Fields, lattice_id: str) -> bool:
@@ -127,3 +149,52 @@ async def test_what_has_expired_does_not_count_and_is_removed(
 
         await until(partial(may_begin, Fields(one), lattice_id))
         await until(the_first_is_removed)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_there"), [(overwrite, True), (delete, False)], ids=["overwritten", "deleted"]
+)
+async def test_a_finished_upload_is_gone_whatever_becomes_of_its_field(
+    client: Client, change: Callable[[Fields, str], Awaitable[None]], is_there: bool
+) -> None:
+    fields = Fields(client)
+    lattice_id = (await client.create(shape=SHAPE)).lattice_id
+    upload_id = await begun(fields, lattice_id)
+    await fields.send(lattice_id, "a", pieces(DATA), upload_id=upload_id)
+    await change(fields, lattice_id)
+
+    where = pb.GetUploadRequest(lattice_id=lattice_id, name="a", upload_id=upload_id)
+    asked = await refusal(fields.stub.GetUpload(where, metadata=fields.metadata))
+    sent = await refusal(finish_again(fields, lattice_id, upload_id))
+
+    assert (asked.reason, sent.reason) == ("UPLOAD_NOT_FOUND", "UPLOAD_NOT_FOUND")
+    assert await fields.names(lattice_id) == ["a"] * is_there
+    assert not is_there or await fields.read(lattice_id, "a") == NEWER
+
+
+@pytest.mark.parametrize(
+    ("change", "is_there"), [(overwrite, True), (delete, False)], ids=["overwritten", "deleted"]
+)
+async def test_an_upload_is_finished_once_though_its_replica_ended_before_it_took_note(
+    client: Client,
+    authority: Authority,
+    tenant: str,
+    change: Callable[[Fields, str], Awaitable[None]],
+    is_there: bool,
+    tmp_path: Path,
+) -> None:
+    fields = Fields(client)
+    lattice_id = (await client.create(shape=SHAPE)).lattice_id
+    upload_id = await begun(fields, lattice_id)
+    mark = mark_of(authority, tenant, upload_id)
+    shutil.copytree(mark, tmp_path / "mark")
+    await fields.send(lattice_id, "a", pieces(DATA), upload_id=upload_id)
+    shutil.copytree(tmp_path / "mark", mark)
+    await change(fields, lattice_id)
+
+    sent = await refusal(finish_again(fields, lattice_id, upload_id))
+
+    assert sent.reason == "UPLOAD_NOT_FOUND"
+    assert await fields.names(lattice_id) == ["a"] * is_there
+    assert not is_there or await fields.read(lattice_id, "a") == NEWER
+    assert not mark.exists()
