@@ -6,7 +6,7 @@ and `ResourceExhausted` when it is too busy to answer in time.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -64,6 +64,8 @@ class RecordBatch:
     """Of the log that it was decided on; empty for whichever it is in."""
     changes: Sequence[PlacedChange] = ()
     """What some of them change about streams, in the same order."""
+    encoded: object = field(default=None, compare=False, repr=False)
+    """What `Log.encoded` made of them, for `write` of the same log; None where it was not asked."""
 
 
 class LogReader(Protocol):
@@ -106,6 +108,11 @@ class LogView(LogReader, Protocol):
 
 class Log(LogView, Protocol):
     """A log that can also be locked."""
+
+    async def encoded(self, batch: RecordBatch) -> RecordBatch:
+        """`batch`, encoded as `write` sends it, which then waits for nothing but the database. Lets
+        other calls run in between.
+        """
 
     def locked(self) -> AbstractAsyncContextManager[LogView]:
         """The log in one transaction that no other append can come between.

@@ -63,6 +63,9 @@ class FailingLog:
         self.calls.append("position")
         return await self._log.position_of(stream, revision)
 
+    async def encoded(self, batch: RecordBatch) -> RecordBatch:
+        return await self._log.encoded(batch)
+
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         self.calls.append("write")
         await _next(self.before_write)

@@ -101,6 +101,20 @@ async def test_is_written_as_it_was_prepared(bench: Bench) -> None:
     assert bench.log.calls == ["write"]
 
 
+async def test_is_encoded_before_its_turn(bench: Bench) -> None:
+    await bench.settle(proposal(new_event("a")))
+    prepared: list[Prepared | None] = []
+
+    async def prepare() -> None:
+        prepared.append(await bench.committer.prepare([proposal(new_event("a"))]))
+
+    bench.log.before_write.append(prepare)
+    await bench.settle(proposal(new_event("a")))
+
+    assert prepared[0] is not None
+    assert prepared[0].batch.encoded is not None
+
+
 async def test_is_not_prepared_while_nothing_is_on_its_way(bench: Bench) -> None:
     await bench.settle(proposal(new_event("a")))
 

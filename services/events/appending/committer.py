@@ -200,9 +200,13 @@ class Committer:
             return None
         ahead = LogAhead(self._log, decision, lambda: self._remembered.version == version)
         try:
-            return await self._prepared(ahead, proposals, self._expects_repeats)
+            prepared = await self._prepared(ahead, proposals, self._expects_repeats)
         except (NotAhead, *_AWAY):
             return None
+        if not prepared.decision.placed:
+            return prepared
+        # The database would idle while it is encoded once its turn has come.
+        return prepared._replace(batch=await self._log.encoded(prepared.batch))
 
     def forget(self) -> None:
         """Give back what it remembers, before it is itself forgotten."""

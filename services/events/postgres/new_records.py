@@ -9,6 +9,7 @@ the number of its type and its length, which is -1 for NULL.
 """
 
 import asyncio
+import socket
 from binascii import unhexlify
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,6 +24,9 @@ from services.plumbing.postgres.sql import load
 
 _AT_A_TIME: Final = 100
 """So many take less than a millisecond, with as many tags as they may have."""
+
+_SEND_BUFFER_BYTES: Final = 2**20
+"""What the system takes of a batch at once: twice of it, and of `net.core.wmem_max` at most."""
 
 _INT8, _BYTEA, _TEXT, _TEXTS, _UUID = 20, 17, 25, 1009, 2950
 """The numbers of built-in types, which are the same everywhere."""
@@ -126,6 +130,18 @@ async def take_encoded(connection: RawConnection) -> None:
         _never_read,
         "binary",
     )
+    _widen(connection)
+
+
+def _widen(connection: RawConnection) -> None:
+    """Have a batch on its way to a server beside this process in one turn of the event loop: 1,000
+    records do not fit into what a socket takes, and the rest waits for a turn each time.
+
+    Not over the network, where the system finds out by itself how much may be on its way.
+    """
+    own = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    if own.family == getattr(socket, "AF_UNIX", None):
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
 
 
 def _never_read(_encoded: bytes) -> NoReturn:

@@ -343,6 +343,9 @@ class PostgresLog:
             view = _View(connection, self._kept_logs, self._tenant)
             return await view.position_of(stream, revision)
 
+    async def encoded(self, batch: RecordBatch) -> RecordBatch:
+        return replace(batch, encoded=await _encoded(batch))
+
     @wherever_it_is
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         async with self._connections.connection(self._tenant) as connection:
@@ -494,8 +497,8 @@ class _View:
 
     async def _insert(self, head: Position, batch: RecordBatch) -> bool:
         begun = [one for one in batch.placed if one.revision == 0]
-        new_records = NewRecords()
-        await new_records.add(batch.placed, batch.headers)
+        encoded = batch.encoded
+        new_records = encoded if isinstance(encoded, NewRecords) else await _encoded(batch)
         is_written = await self._connection.fetchval(
             _sql("append_records"),
             self._tenant,
@@ -506,6 +509,12 @@ class _View:
             new_records,
         )
         return bool(is_written)
+
+
+async def _encoded(batch: RecordBatch) -> NewRecords:
+    new_records = NewRecords()
+    await new_records.add(batch.placed, batch.headers)
+    return new_records
 
 
 def _there(page: Sequence[TraceRow], fates: keeping.Fates) -> Iterator[TraceRow]:
