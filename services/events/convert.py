@@ -179,10 +179,11 @@ def _new_event(
     byte_count = len(header) + len(payload) - made_bytes
     if byte_count > requests.EVENT_BYTES_MAX:
         violations.add(f"events[{index}]", f"must be at most {requests.EVENT_BYTES_MAX:,} bytes")
-    own_tags = event.tags
-    # Most have none, and to go through nothing takes longer than to ask.
-    tags = tuple(own_tags) if own_tags else ()
-    return NewEvent(event_id, stream, event.type, tags, digest, header, payload, byte_count)
+    # Most have none, and to ask for them makes a list of none.
+    tags = tuple(event.tags) if record.TAGS_TAG in header else ()
+    parts = (event_id, stream, event.type, tags, digest, header, payload, byte_count)
+    new: NewEvent = domain.made(NewEvent, parts)
+    return new
 
 
 def _precondition(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName
 from services.events.errors import (
@@ -296,6 +296,10 @@ class StreamHead(NamedTuple):
     revision: Revision
 
 
+made: Final[Any] = tuple.__new__
+"""Makes a named tuple of its type and its parts, all of them, in half the time that the type takes:
+for what is made of every event."""
+
 NO_STREAM = StreamHead(NO_POSITION, NO_REVISION)
 """A stream without events."""
 
@@ -429,7 +433,8 @@ class _BatchDecision:
     def outcome(self, proposal: Proposal) -> Outcome:
         """What becomes of `proposal`, which is placed unless it is refused."""
         seen = self._seen
-        stored = [event for event in proposal.events if event.event_id in seen]
+        # Of the first of a batch nothing has been seen, as a rule.
+        stored = [event for event in proposal.events if event.event_id in seen] if seen else []
         if reused := [e.event_id for e in stored if seen[e.event_id][3] != e.digest]:
             return EventIdReused(reused)
         if self.endings and (tombstoned := self._tombstoned(proposal)):
@@ -497,7 +502,7 @@ class _BatchDecision:
         """Give each event that is not stored the next place. Runs once per event appended."""
         seen, heads, context, now = self._seen, self._heads, proposal.context, self._now
         position, placed, incarnation = self._position, self.placed, self._incarnation
-        placements = []
+        placements: list[Placement] = []
         for event in proposal.events:
             event_id, stream, _, _, digest, _, _, _ = event
             if event_id in seen:
@@ -510,8 +515,10 @@ class _BatchDecision:
             number, revision = heads[stream]
             heads[stream] = number, revision = number or position, revision + 1
             seen[event_id] = (position, revision, now, digest)
-            placed.append(PlacedEvent(event, position, number, revision, context))
-            placements.append(Placement(event_id, position, revision, now, False, incarnation))
+            placed.append(made(PlacedEvent, (event, position, number, revision, context)))
+            placements.append(
+                made(Placement, (event_id, position, revision, now, False, incarnation))
+            )
         self._position = position
         return placements
 

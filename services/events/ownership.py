@@ -32,6 +32,7 @@ def check(streams: Iterable[StreamName], service: str) -> None:
 
     `service` is the one that makes the call; empty for users and keys.
     """
-    owned = sorted({stream for stream in streams if owner_of(stream) not in ("", service)})
+    reserved = {stream for stream in streams if stream.startswith(RESERVED)}
+    owned = sorted(stream for stream in reserved if owner_of(stream) != service)
     if owned:
         raise StreamOwned(owned)

@@ -32,6 +32,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from typing import Final
 
 from girih.events.v1 import events_pb2 as pb
 from services.events.domain import RECORD_TAG, CallContext, PlacedEvent
@@ -45,6 +46,8 @@ Encode = Callable[[PlacedEvent], bytes]
 _CONTEXT = pb.RecordedEvent.CONTEXT_FIELD_NUMBER
 _EVENT = pb.RecordedEvent.EVENT_FIELD_NUMBER
 _EVENT_TAG = wire.tag(_EVENT)
+TAGS_TAG: Final = bytes([wire.tag(pb.Event.TAGS_FIELD_NUMBER)])
+"""Stands before each tag in the header of an event: where it is nowhere, there are none."""
 _DIGEST_LABEL = b"girih event 1"
 _JSON_TAG = b"\x2a"
 _pack_leaf = struct.Struct(">BBQQQI").pack
@@ -56,6 +59,7 @@ def encoder_at(recorded_at: datetime) -> Encode:
 
     def encode(placed: PlacedEvent) -> bytes:
         event, position, _, revision, (_, context_field) = placed
+        header = event.header
         return b"".join(
             (
                 b"\x08",
@@ -63,8 +67,8 @@ def encoder_at(recorded_at: datetime) -> Encode:
                 _revision_field(revision),
                 recorded_at_field,
                 context_field,
-                _before_event(len(event.header) + len(event.payload)),
-                event.header,
+                _before_event(len(header) + len(event.payload)),
+                header,
             )
         )
 

@@ -238,7 +238,7 @@ class EventStoreServicer:
         """What is to be appended; raises `StreamOwned` for streams that are not the caller's."""
         proposal = await convert.proposal(request, call)
         service = call.principal.service if call.principal else ""
-        ownership.check([event.stream for event in proposal.events], service)
+        ownership.check({event.stream for event in proposal.events}, service)
         proposal = await self._appender.check(call.tenant, proposal)
         if not proposal.preconditions:
             return proposal

@@ -1,17 +1,26 @@
 """The few bytes that protobuf puts around a field, for messages put together from bytes."""
 
+from functools import lru_cache
+from typing import Final
+
 LENGTH_DELIMITED = 2
 """The kind of field, in the three lowest bits of its tag, whose length follows."""
+
+_LAST: Final = tuple(bytes([number]) for number in range(0x80))
+_NOT_LAST: Final = tuple(bytes([number | 0x80]) for number in range(0x80))
 
 
 def varint(number: int) -> bytes:
     """`number`, 0 or more, seven bits to the byte, the lowest first."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    if number <= 0x7F:
+        return _LAST[number]
+    return _NOT_LAST[number & 0x7F] + _rest(number >> 7)
+
+
+@lru_cache(maxsize=4_096)
+def _rest(number: int) -> bytes:
+    """Positions next to each other have it in common, and lengths: it is made once for many."""
+    return varint(number)
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:

@@ -32,12 +32,15 @@ _INT8, _BYTEA, _TEXT, _TEXTS, _UUID = 20, 17, 25, 1009, 2950
 """The numbers of built-in types, which are the same everywhere."""
 
 _array_head = Struct(">iiIii")
-_first_columns = Struct(">iiIiqIiqIi16s").pack
-"""The element's length and how many columns it has, and the first three of them."""
 _field_head = Struct(">Ii").pack
 _length = Struct(">i").pack
 
 _COLUMN_COUNT: Final = 9
+_INT8_HEAD: Final = _field_head(_INT8, 8)
+_UUID_HEAD: Final = _field_head(_UUID, 16)
+_ELEMENT_HEAD: Final = _length(_COLUMN_COUNT) + _INT8_HEAD
+_first_columns = Struct(">i12sq8sq8s16s").pack
+"""The element's length and how many columns it has, and the first three of them."""
 _FIXED_BYTES: Final = 4 + 3 * 8 + 8 + 8 + 16 + 3 * 8
 """Of an element, beside what differs in length: the heads of three such columns included."""
 _NO_TAGS: Final = _field_head(_TEXTS, -1)
@@ -73,21 +76,22 @@ class NewRecords:
             event_id, _, event_type, own_tags, digest, _, payload, _ = event
             before_digest = _before_digest(event_type, context.correlation_id)
             tags = _tags(own_tags) if own_tags else _NO_TAGS
-            varying = len(before_digest) + len(digest) + len(tags) + len(header) + len(payload)
+            header_bytes, payload_bytes = len(header), len(payload)
+            fixed = _FIXED_BYTES + len(before_digest) + len(digest) + len(tags)
             parts += (
                 _first_columns(
-                    _FIXED_BYTES + varying, _COLUMN_COUNT,
-                    _INT8, 8, stream_number,
-                    _INT8, 8, revision,
-                    _UUID, 16, unhexlify(event_id.replace("-", "")),
+                    fixed + header_bytes + payload_bytes,
+                    _ELEMENT_HEAD, stream_number,
+                    _INT8_HEAD, revision,
+                    _UUID_HEAD, unhexlify(event_id.replace("-", "")),
                 ),
                 before_digest,
-                _field_head(_BYTEA, len(digest)),
+                _bytes_head(len(digest)),
                 digest,
                 tags,
-                _field_head(_BYTEA, len(header)),
+                _bytes_head(header_bytes),
                 header,
-                _field_head(_BYTEA, len(payload)),
+                _bytes_head(payload_bytes),
                 payload,
             )  # fmt: skip
         self._encoded += b"".join(parts)
@@ -98,6 +102,12 @@ class NewRecords:
 def _before_digest(event_type: str, correlation_id: str) -> bytes:
     """The columns that most records of a call have in common."""
     return _text(event_type) + _text(correlation_id)
+
+
+@lru_cache(maxsize=16_384)
+def _bytes_head(byte_count: int) -> bytes:
+    """Lengths recur: to ask for it takes half as long as to make it."""
+    return _field_head(_BYTEA, byte_count)
 
 
 def _text(text: str) -> bytes:

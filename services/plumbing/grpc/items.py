@@ -125,7 +125,12 @@ class ItemLimits:
             if tag & 7 != _LENGTH_DELIMITED:
                 position = _behind(data, position, tag & 7)
                 continue
-            length, position = _varint(data, position)
+            # An event has a length of two, and mostly needs no call either.
+            if position + 1 < end and data[position + 1] < 0x80 <= data[position]:
+                length = data[position] & 0x7F | data[position + 1] << 7
+                position += 2
+            else:
+                length, position = _varint(data, position)
             position += length
             number = tag >> 3
             if number in left:
