@@ -13,7 +13,7 @@ number, which is what clients read.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 from zlib import crc32
 
 from prometheus_client import CollectorRegistry, Counter
@@ -26,6 +26,9 @@ from services.plumbing.errors import ResourceExhausted
 from services.plumbing.identity import Principal
 
 WINDOW_S: Final = 60
+_RESET_HEADERS: Final = tuple(
+    (b"ratelimit-reset", b"%d" % reset_s) for reset_s in range(WINDOW_S + 1)
+)
 
 
 class RateLimited(ResourceExhausted):
@@ -41,6 +44,12 @@ class RatePolicy:
     per: str
     """Whose: address, user or tenant."""
     calls_max: int
+    header: tuple[bytes, bytes]
+    """What answers tell of it."""
+
+    @classmethod
+    def of(cls, per: str, calls_max: int) -> Self:
+        return cls(per, calls_max, (b"ratelimit-limit", b"%d" % calls_max))
 
 
 class RateStatus(NamedTuple):
@@ -60,9 +69,9 @@ class RateStatus(NamedTuple):
         if self.policy is None:
             return ()
         return (
-            (b"ratelimit-limit", b"%d" % self.policy.calls_max),
+            self.policy.header,
             (b"ratelimit-remaining", b"%d" % self.remaining),
-            (b"ratelimit-reset", b"%d" % self.reset_s),
+            _RESET_HEADERS[self.reset_s],
             (b"ratelimit-policy", self.policies),
         )
 
@@ -81,9 +90,9 @@ class Limits:
         metrics: "LimitMetrics",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._address = RatePolicy("address", settings.address_calls_per_minute)
-        self._user = RatePolicy("user", settings.user_calls_per_minute)
-        self._tenant = RatePolicy("tenant", settings.tenant_calls_per_minute)
+        self._address = RatePolicy.of("address", settings.address_calls_per_minute)
+        self._user = RatePolicy.of("user", settings.user_calls_per_minute)
+        self._tenant = RatePolicy.of("tenant", settings.tenant_calls_per_minute)
         self._address_policies = _policy_header(self._address)
         self._caller_policies = _policy_header(self._address, self._user, self._tenant)
         self._start = RateStatus(policies=self._address_policies)
@@ -98,7 +107,8 @@ class Limits:
     async def check_caller(self, principal: Principal, status: RateStatus) -> RateStatus:
         """To be asked once it is known who calls, with what `check_address` answered."""
         if status.policies is self._address_policies:
-            status = status._replace(policies=self._caller_policies)
+            policy, remaining, reset_s, _, refused = status
+            status = RateStatus(policy, remaining, reset_s, self._caller_policies, refused)
         status = await self._count(self._user, principal.subject, status)
         if status.refused is not None:
             return status

@@ -5,6 +5,7 @@ and `**` the rest. Where several templates match a path, the most literal one wi
 its methods.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _BODILESS = frozenset({"GET", "DELETE"})
 
 _variable = re.compile(r"\{([a-z0-9_.]+)(?:=([^{}]+))?\}")
 _literal = re.compile(r"[A-Za-z0-9._~$-]+")
+_SEGMENT = "[^/]+"
 
 WHOLE_BODY = "*"
 
@@ -65,10 +67,16 @@ class Template:
         literals = _variable.split(text)[::3]
         _check_literals(literals, text)
         pattern = re.escape(literals[0]) + "".join(
-            f"({variable.pattern}){re.escape(literal)}"
+            f"({_before(literal, variable.pattern)}){re.escape(literal)}"
             for variable, literal in zip(variables, literals[1:], strict=True)
         )
         return cls(text, variables, pattern, _specificity(text))
+
+    @property
+    def verb(self) -> str:
+        """What every path that it matches has behind its last colon; empty where that is open."""
+        end = self.text.rpartition("}")[2]
+        return end.rpartition(":")[2] if ":" in end else ""
 
 
 @dataclass(frozen=True)
@@ -147,39 +155,89 @@ def resolve(message: Descriptor, field_path: str) -> tuple[FieldDescriptor, ...]
 
 Target = TypeVar("Target")
 Captured = tuple[str, ...]
+_Ranked = tuple[int, Template, Mapping[str, Target]]
+"""A template and what it leads to. Of two that match a path, the one with the lesser rank is
+meant."""
 
 
 class Routes(Generic[Target]):
-    """Finds what a path leads to, in one regular expression."""
+    """Finds what a path leads to: templates without variables by their text, and others by regular
+    expressions, those with a verb only where the path ends with it.
+
+    A collection may have dozens of verbs, and each that is tried goes back through the whole id.
+    """
 
     def __init__(self, entries: Iterable[tuple[str, Template, Target]]) -> None:
         by_pattern: dict[str, tuple[Template, dict[str, Target]]] = {}
         for http_method, template, target in sorted(entries, key=lambda one: one[1].specificity):
             by_pattern.setdefault(template.pattern, (template, {}))[1][http_method] = target
-        # An empty group ends each alternative: the last group that matched tells which.
-        alternatives = "|".join(f"{pattern}()" for pattern in by_pattern)
-        self._match = re.compile(alternatives).fullmatch
-        self._by_last_group: dict[int, tuple[dict[str, Target], int]] = {}
-        group = 0
-        for template, targets in by_pattern.values():
-            first = group + 1
-            group = first + len(template.variables)
-            self._by_last_group[group] = (targets, first)
+        ranked: list[_Ranked[Target]] = [
+            (rank, template, targets)
+            for rank, (template, targets) in enumerate(by_pattern.values())
+        ]
+        self._targets = [targets for _, _, targets in ranked]
+        by_verb: dict[str, list[_Ranked[Target]]] = {}
+        for one in ranked:
+            if one[1].variables:
+                by_verb.setdefault(one[1].verb, []).append(one)
+        self._verbless = _Alternatives(by_verb.pop("", []))
+        self._by_verb = {verb: _Alternatives(some) for verb, some in by_verb.items()}
+        self._literal = {
+            template.text: self._of_literal(rank, template.text, targets)
+            for rank, template, targets in ranked
+            if not template.variables
+        }
 
     @property
     def methods(self) -> frozenset[str]:
         """The HTTP methods that some path has."""
-        return frozenset(
-            chain.from_iterable(targets for targets, _ in self._by_last_group.values())
-        )
+        return frozenset(chain.from_iterable(self._targets))
 
     def find(self, raw_path: str) -> "Match[Target] | None":
         """What a percent-encoded path leads to; None when it leads nowhere."""
+        literal = self._literal.get(raw_path)
+        if literal is not None:
+            return literal
+        best = self._best(raw_path)
+        return None if best is None else best[1]
+
+    def _of_literal(self, rank: int, text: str, targets: Mapping[str, Target]) -> "Match[Target]":
+        best = self._best(text)
+        return Match(targets, ()) if best is None or best[0] > rank else best[1]
+
+    def _best(self, raw_path: str) -> "tuple[int, Match[Target]] | None":
+        """What a path leads to by templates with variables, and the rank of the one that is
+        meant."""
+        alternatives = self._by_verb.get(raw_path.rpartition(":")[2])
+        best = None if alternatives is None else alternatives.find(raw_path)
+        if best is not None and best[0] < self._verbless.rank_min:
+            return best
+        other = self._verbless.find(raw_path)
+        return other if best is None or (other is not None and other[0] < best[0]) else best
+
+
+class _Alternatives(Generic[Target]):
+    """Templates in one regular expression, the one with the least rank first."""
+
+    def __init__(self, ranked: Sequence[_Ranked[Target]]) -> None:
+        self.rank_min: float = ranked[0][0] if ranked else math.inf
+        # An empty group ends each alternative: the last group that matched tells which.
+        alternatives = "|".join(f"{template.pattern}()" for _, template, _ in ranked)
+        self._match = re.compile(alternatives).fullmatch
+        self._by_last_group: dict[int, tuple[int, Mapping[str, Target], int]] = {}
+        group = 0
+        for rank, template, targets in ranked:
+            first = group + 1
+            group = first + len(template.variables)
+            self._by_last_group[group] = (rank, targets, first)
+
+    def find(self, raw_path: str) -> "tuple[int, Match[Target]] | None":
+        """What a path leads to, and its rank."""
         match = self._match(raw_path)
         if match is None or match.lastindex is None:
             return None
-        targets, first = self._by_last_group[match.lastindex]
-        return Match(targets, match.groups()[first - 1 : match.lastindex - 1])
+        rank, targets, first = self._by_last_group[match.lastindex]
+        return rank, Match(targets, match.groups()[first - 1 : match.lastindex - 1])
 
 
 @dataclass(frozen=True)
@@ -237,12 +295,18 @@ def _segments_pattern(segments: str, template: str) -> str:
 
 def _segment_pattern(segment: str, template: str) -> str:
     if segment == "*":
-        return "[^/]+"
+        return _SEGMENT
     if segment == "**":
         return ".+"
     if not _literal.fullmatch(segment):
         raise ContractError(f"{template}: {segment!r} is no path segment")
     return re.escape(segment)
+
+
+def _before(literal: str, pattern: str) -> str:
+    """The pattern of a variable that `literal` follows. Where that begins with a slash a segment
+    goes up to it, and a shorter one is not looked for."""
+    return f"{pattern}+" if pattern.endswith(_SEGMENT) and literal.startswith("/") else pattern
 
 
 def _check_literals(literals: Sequence[str], template: str) -> None:

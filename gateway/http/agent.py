@@ -17,4 +17,6 @@ def caller_agent() -> str:
 def enter_agent(headers: Mapping[bytes, bytes]) -> None:
     """Make the program that these headers name this task's, for the rest of it."""
     text = headers.get(b"user-agent", b"").decode("latin-1")
-    _agent.set("".join(one for one in text if one.isprintable())[:AGENT_CHARS_MAX])
+    if not text.isprintable():
+        text = "".join(one for one in text if one.isprintable())
+    _agent.set(text[:AGENT_CHARS_MAX])

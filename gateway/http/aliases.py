@@ -6,7 +6,7 @@ logs, metrics and documentation.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 PREFIX = "/api/"
 
@@ -19,11 +19,9 @@ def newest_version(templates: Iterable[str]) -> str:
     return f"/v{max(versions)}" if versions else ""
 
 
-def paths_meant(raw_path: str, newest: str) -> Iterator[str]:
+def paths_meant(raw_path: str, newest: str) -> tuple[str, ...]:
     """The paths that a path may stand for, the first that leads somewhere is meant."""
     if not raw_path.startswith(PREFIX):
-        yield raw_path
-        return
+        return (raw_path,)
     rest = raw_path[len(PREFIX) - 1 :]
-    yield rest
-    yield newest + rest
+    return rest, newest + rest

@@ -305,7 +305,12 @@ class HttpExchange:
         return self._share
 
     async def _body(self, bytes_max: int) -> bytes:
-        body = bytearray()
+        first = await self._part() if self._has_more_body else b""
+        if not self._has_more_body and len(first) <= bytes_max:
+            # All of it, as of most requests: it is not copied.
+            return first
+        body = bytearray(first)
+        del first
         try:
             await self._fill(body, bytes_max)
         except BaseException:
@@ -315,10 +320,10 @@ class HttpExchange:
         return bytes(body)
 
     async def _fill(self, body: bytearray, bytes_max: int) -> None:
-        while self._has_more_body:
+        while self._has_more_body and len(body) <= bytes_max:
             body += await self._part()
-            if len(body) > bytes_max:
-                raise errors.body_too_large(bytes_max)
+        if len(body) > bytes_max:
+            raise errors.body_too_large(bytes_max)
 
     async def _chunk(self, until_s: float, timeout_s: float) -> bytes:
         try:

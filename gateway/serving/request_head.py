@@ -27,7 +27,7 @@ _begins_with_token = re.compile(_TOKEN).match
 
 # RFC 3986, 3.2.2. No user information: RFC 9110, 4.2.4 has it refused.
 _is_authority = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]++\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})++)(?::[0-9]{0,5})?"
+    rb"(?:\[[0-9A-Fa-f:.]++\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})++)(?::[0-9]{0,5})?"
 ).fullmatch
 _absolute = re.compile(rb"https?://([^/?]*+)([^?]*+)(.*+)", re.IGNORECASE).fullmatch
 _is_length = re.compile(rb"[0-9]{1,18}").fullmatch

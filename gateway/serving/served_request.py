@@ -157,19 +157,22 @@ class ServedRequest:
         if self.is_body_awaited or self.failure is not None or self._is_rest_long:
             self.keeps_alive = False
         self.keeps_alive &= not self._connection.is_draining
-        lines = [_status_line(status), self._connection.date_header]
+        fields: list[bytes] = []
         for name, value in headers:
             if name == b"content-length":
                 self._answer_left = int(value)
             elif name == b"connection":
                 self.keeps_alive &= value.lower() != b"close"
                 continue
-            lines.append(b"%b: %b\r\n" % (name, value))
+            # Joined all at once below: each format of its own takes twice as long.
+            fields += (name, b": ", value, b"\r\n")
+        lines: list[bytes] = []
         self._frame(status, lines)
         if not self.keeps_alive:
             lines.append(b"connection: close\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines):
+        begin = (_status_line(status), self._connection.date_header)
+        head = b"".join((*begin, *fields, *lines))
+        if head.count(b"\n") != len(begin) + len(fields) // 4 + len(lines):
             raise RuntimeError("a header of an answer has more than one line")
         self._head_of_answer = head + b"\r\n"
 

@@ -68,7 +68,7 @@ class Decoder:
             return single
         rules = rules_of(field)
         items_max = rules.repeated.max_items if rules.repeated.HasField("max_items") else None
-        return _list_decoder(single, items_max, value_words(field, rules))
+        return _list_decoder(single, _plain_items(field), items_max, value_words(field, rules))
 
     def _fields(self, descriptor: Descriptor) -> Iterable[tuple[str, "_Field"]]:
         for field in descriptor.fields:
@@ -91,7 +91,9 @@ class Decoder:
         rules = rules_of(field)
         pairs_max = rules.map.max_pairs if rules.map.HasField("max_pairs") else None
         key = scalars.query_decoder(entry["key"])
-        return _map_decoder(key, value, pairs_max, value_words(field, rules))
+        is_text = entry["key"].type == FieldDescriptor.TYPE_STRING
+        plain = _plain_items(entry["value"]) if is_text else None
+        return _map_decoder(key, value, plain, pairs_max, value_words(field, rules))
 
 
 _PATH_SEGMENTS_MAX = 20
@@ -190,12 +192,22 @@ class _Nothing:
     """The type of no value."""
 
 
+_PLAIN_TYPES: dict[int, type] = {
+    FieldDescriptor.TYPE_STRING: str,
+    FieldDescriptor.TYPE_BOOL: bool,
+}
+
+
 def _plain_type(field: FieldDescriptor) -> type:
     if field.is_repeated or is_json_text(field):
         return _Nothing
-    return {FieldDescriptor.TYPE_STRING: str, FieldDescriptor.TYPE_BOOL: bool}.get(
-        field.type, _Nothing
-    )
+    return _PLAIN_TYPES.get(field.type, _Nothing)
+
+
+def _plain_items(field: FieldDescriptor) -> frozenset[type] | None:
+    """The type of items that are taken as they are, None where each has to be looked at."""
+    plain = None if is_json_text(field) else _PLAIN_TYPES.get(field.type)
+    return None if plain is None else frozenset({plain})
 
 
 def _repeated(value: dict[str, Any], descriptor: Descriptor) -> list[Violation]:
@@ -221,8 +233,10 @@ def _refuses(description: str) -> Decode:
     return decode
 
 
-def _list_decoder(convert: Decode, items_max: int | None, words: str) -> Decode:
-    """`words` say how many items there may be."""
+def _list_decoder(
+    convert: Decode, plain: frozenset[type] | None, items_max: int | None, words: str
+) -> Decode:
+    """A list of `plain` items is what it is; `words` say how many items there may be."""
 
     def decode(value: object) -> list[Any]:
         if type(value) is not list:
@@ -230,6 +244,8 @@ def _list_decoder(convert: Decode, items_max: int | None, words: str) -> Decode:
         if items_max is not None and len(value) > items_max:
             # The service would refuse them too, when millions of messages have been made.
             raise refused(words)
+        if plain is not None and plain.issuperset(map(type, value)):
+            return value
         items: list[Any] = []
         try:
             for item in value:
@@ -245,14 +261,22 @@ def _list_decoder(convert: Decode, items_max: int | None, words: str) -> Decode:
     return decode
 
 
-def _map_decoder(key_of: Decode, value_of: Decode, pairs_max: int | None, words: str) -> Decode:
-    """`words` say how many pairs there may be."""
+def _map_decoder(
+    key_of: Decode,
+    value_of: Decode,
+    plain: frozenset[type] | None,
+    pairs_max: int | None,
+    words: str,
+) -> Decode:
+    """A map of texts to `plain` values is what it is; `words` say how many pairs there may be."""
 
     def decode(value: object) -> dict[Any, Any]:
         if type(value) is not dict:
             raise refused("must be an object")
         if pairs_max is not None and len(value) > pairs_max:
             raise refused(words)
+        if plain is not None and plain.issuperset(map(type, value.values())):
+            return value
         try:
             return {key_of(key): value_of(item) for key, item in value.items()}
         except ValidationError:

@@ -120,9 +120,11 @@ def bind(call: Call) -> Iterator[Call]:
 def outgoing_metadata() -> tuple[tuple[str, str], ...]:
     """What a call made on behalf of the current one carries in its metadata."""
     call = current()
-    pairs = (
-        (CORRELATION_KEY, call.correlation_id),
-        (CAUSATION_KEY, call.causation_id),
-        (TRACEPARENT_KEY, call.traceparent),
-    )
-    return tuple(pair for pair in pairs if pair[1])
+    pairs: tuple[tuple[str, str], ...] = ()
+    if call.correlation_id:
+        pairs = ((CORRELATION_KEY, call.correlation_id),)
+    if call.causation_id:
+        pairs = (*pairs, (CAUSATION_KEY, call.causation_id))
+    if call.traceparent:
+        pairs = (*pairs, (TRACEPARENT_KEY, call.traceparent))
+    return pairs

@@ -212,12 +212,19 @@ def _renderer(log_format: "LogFormat") -> Render:
 
 def _render_json(event: EventDict) -> bytes:
     try:
-        line = orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # numbers beyond 64 bits, halves of surrogate pairs, keys of any kind
-        line = orjson.dumps({ascii(name)[1:-1]: _safe(value) for name, value in event.items()})
+        line = orjson.dumps(event, default=repr)
+    except TypeError:  # keys that are no text, which take longer to look for than to write
+        line = _dumped_anyway(event)
     if len(line) > _LINE_BYTES_MAX:
         return _render_json(_abridged(event))
     return line + b"\n"
+
+
+def _dumped_anyway(event: EventDict) -> bytes:
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # numbers beyond 64 bits, halves of surrogate pairs, keys of any kind
+        return orjson.dumps({ascii(name)[1:-1]: _safe(value) for name, value in event.items()})
 
 
 def _safe(value: object) -> object:

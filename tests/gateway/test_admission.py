@@ -31,7 +31,7 @@ def reason(answer: httpx.Response) -> str:
 def routes(gateway: Gateway) -> list[tuple[str, str, str]]:
     """Every route: its method, a path that leads to it, and its scope."""
     result = []
-    for targets, _ in gateway.application.routes._by_last_group.values():
+    for targets in gateway.application.routes._targets:
         for endpoint in targets.values():
             template = endpoint.rule.template.text
             path = re.sub(r"\{[^{}=]+(=[^{}]+)?\}", "1", template.replace("=shelves/*}", "}"))

@@ -75,6 +75,23 @@ def test_the_most_literal_template_wins(path: str, meant: str) -> None:
     assert match[0] == meant
 
 
+@pytest.mark.parametrize(
+    ("templates", "path", "meant"),
+    [
+        (["/{x}/{y}:go", "/v1/{y}"], "/v1/a:go", ("/v1/{y}", ("a:go",))),
+        (["/{x}/{y}:go", "/v1/{y}"], "/v2/a:go", ("/{x}/{y}:go", ("v2", "a"))),
+        (["/v1/{x}:go", "/v1/{x}"], "/v1/a:stop", ("/v1/{x}", ("a:stop",))),
+        (["/v1/{x}:go", "/v1/{x}"], "/v1/a:", ("/v1/{x}", ("a:",))),
+        (["/v1/a{x}", "/v1/ab"], "/v1/ab", ("/v1/a{x}", ("b",))),
+        (["/v1/{x}/b:go", "/v1/a/{x}"], "/v1/a/b:go", ("/v1/a/{x}", ("b:go",))),
+    ],
+)
+def test_one_template_is_meant_among_those_with_verbs_and_without(
+    templates: list[str], path: str, meant: tuple[str, tuple[str, ...]]
+) -> None:
+    assert result(templates, path) == meant
+
+
 def test_a_path_has_the_methods_of_its_most_literal_template_alone() -> None:
     routes = Routes(
         (method, Template.parse(text), text)
