@@ -13,6 +13,10 @@ from services.plumbing.errors import InvalidInput
 HEADER_BYTES_MAX = 10_000
 """As much as numpy itself reads of one."""
 
+_HEADER_BYTES_MIN = len("{'descr':'','fortran_order':0,'shape':()}")
+_AXES_MAX = 64
+"""As many as numpy's arrays have."""
+_LENGTH_MAX = 2**63 - 1
 _MAGIC = b"\x93NUMPY"
 _ALIGNED = 64
 _LENGTH_BYTES = {1: 2, 2: 4}
@@ -45,6 +49,8 @@ def head_bytes(begin: bytes) -> int | None:
     length = int.from_bytes(begin[8 : 8 + length_bytes], "little")
     if length > HEADER_BYTES_MAX:
         raise _bad(f"must have a .npy header of at most {HEADER_BYTES_MAX:,} bytes")
+    if length < _HEADER_BYTES_MIN:
+        raise _bad("must have a .npy header that is a dictionary")
     return 8 + length_bytes + length
 
 
@@ -83,9 +89,11 @@ def _number_type(descr: object) -> NumberType:
         return NumberType.UINT8
     number_type = _TYPES.get(descr) if isinstance(descr, str) else None
     if number_type is None:
+        # Whatever a file says comes here: numbers of any length, and what is in no text.
+        other = descr[:50] if isinstance(descr, str) and descr.isprintable() else "another"
         raise _bad(
             f"must be a .npy file of one of {', '.join([*_TYPES, _BOOL])}, little-endian, "
-            f"not of {str(descr)[:50]}"
+            f"not of {other}"
         )
     return number_type
 
@@ -93,6 +101,10 @@ def _number_type(descr: object) -> NumberType:
 def _shape(lengths: object) -> tuple[int, ...]:
     if not isinstance(lengths, tuple) or not all(type(length) is int for length in lengths):
         raise _bad("must have a .npy header with a shape of whole numbers")
+    if len(lengths) > _AXES_MAX or not all(0 <= length <= _LENGTH_MAX for length in lengths):
+        raise _bad(
+            f"must have a .npy header with a shape of at most {_AXES_MAX} lengths below 2^63"
+        )
     return lengths
 
 

@@ -202,6 +202,7 @@ BAD: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "objects": ("body", of_objects, NPY),
     "Fortran order": ("body", lambda a: npy(np.asfortranarray(a)), NPY),
     "10^12 numbers": ("body", promising, NPY),
+    "no header": ("body", lambda _: b"\x93NUMPY\x01\x00\x00\x00{}", NPY),
     "another shape": ("body", lambda a: npy(a[:-1]), NPY),
     "another type": ("number_type", npy, NPY | {"number_type": 2}),
     "raw bytes as a file": ("body", lambda a: a.tobytes(), NPY),
