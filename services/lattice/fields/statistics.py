@@ -27,7 +27,7 @@ from services.lattice.fields.boxed import KeptArray
 from services.lattice.fields.looking import look_at_each
 from services.lattice.fields.reading import FieldReader, FieldSource, as_array
 from services.lattice.kernels.slices import Cancelled
-from services.plumbing.errors import InvalidInput
+from services.plumbing.errors import InvalidInput, Violations
 
 Numbers = NDArray[np.generic]
 Bounds = tuple[float | None, float | None]
@@ -321,16 +321,31 @@ def _finished(
 
 
 def _bounds(query: StatisticsQuery, statistics: Statistics) -> tuple[float, float]:
-    """Where the histogram begins and ends; it is not without width where all numbers are one."""
+    """Where the histogram begins and ends: where its caller says in any case, and it is not without
+    width. Raises InvalidInput naming what must be given."""
     low = float(statistics.low) if query.low is None else query.low
     high = float(statistics.high) if query.high is None else query.high
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise InvalidInput.of("low", "must be given, and high, where numbers are infinite")
+    bad = Violations()
+    for name, bound in (("low", low), ("high", high)):
+        if not math.isfinite(bound):
+            bad.add(name, "must be given where numbers are infinite")
+    bad.raise_if_any()
     if low >= high:
-        half = max(0.5, query.bins * math.ulp(low))
-        low, high = low - half, low + half
+        low, high = _widened(query, low, high)
     _check_bins(low, high, query.bins)
     return low, high
+
+
+def _widened(query: StatisticsQuery, low: float, high: float) -> tuple[float, float]:
+    """Bounds of no width, or of numbers on the other side of the one that is given, as wide as
+    doubles there can be cut."""
+    given = low if query.high is None else high
+    half = max(0.5, query.bins * math.ulp(given))
+    if query.low is not None:
+        return given, given + 2 * half
+    if query.high is not None:
+        return given - 2 * half, given
+    return given - half, given + half
 
 
 def _check_bins(low: float, high: float, bins: int) -> None:

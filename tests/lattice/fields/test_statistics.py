@@ -83,6 +83,49 @@ async def test_numbers_that_are_all_one_lie_in_an_interval_however_great_they_ar
     assert answer.histogram.edges[0] < 1e300 < answer.histogram.edges[-1]
 
 
+@pytest.mark.parametrize(
+    ("bounds", "edges", "counts"),
+    [
+        ({"low": 10.0}, [10.0, 10.5, 11.0], [1, 0]),
+        ({"low": 12.0}, [12.0, 12.5, 13.0], [0, 0]),
+        ({"high": 0.0}, [-1.0, -0.5, 0.0], [0, 1]),
+        ({"high": -1e300}, None, [0, 0]),
+    ],
+)
+async def test_a_histogram_begins_or_ends_where_its_caller_wants_it(
+    fields: Fields, bounds: dict[str, float], edges: list[float] | None, counts: list[int]
+) -> None:
+    lattice_id = (await fields.client.create(shape=[4])).lattice_id
+    await fields.write(lattice_id, "a", np.array([0.0, 0.3, 9.7, 10.0]))
+
+    histogram = (await statistics(fields, lattice_id, bins=2, **bounds)).histogram
+
+    assert list(histogram.counts) == counts
+    assert histogram.edges[0] == bounds.get("low", histogram.edges[0])
+    assert histogram.edges[-1] == bounds.get("high", histogram.edges[-1])
+    assert edges is None or list(histogram.edges) == edges
+
+
+@pytest.mark.parametrize(
+    ("numbers", "bounds", "missing"),
+    [
+        ([1.0, math.inf], {"low": 0.0}, ["high"]),
+        ([1.0, math.inf], {}, ["high"]),
+        ([-math.inf, 1.0], {"high": 0.0}, ["low"]),
+        ([-math.inf, math.inf], {}, ["low", "high"]),
+    ],
+)
+async def test_of_infinite_numbers_the_bounds_must_be_given_that_would_be_infinite(
+    fields: Fields, numbers: list[float], bounds: dict[str, float], missing: list[str]
+) -> None:
+    lattice_id = (await fields.client.create(shape=[2])).lattice_id
+    await fields.write(lattice_id, "a", np.array(numbers))
+
+    error = await refusal(statistics(fields, lattice_id, bins=2, **bounds))
+
+    assert [violation.field for violation in error.violations] == missing
+
+
 async def test_numbers_whose_range_is_no_number_are_refused(fields: Fields) -> None:
     lattice_id = (await fields.client.create(shape=[2])).lattice_id
     await fields.write(lattice_id, "a", np.array([-1.7e308, 1.7e308]))
