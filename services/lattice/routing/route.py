@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from services.lattice.computing.compute import Stop as StopFlag
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import Computation, LatticeSpec, Method, Site, check_free_site
+from services.lattice.errors import AnswerTooLarge
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.fields.free import free_distances
 from services.lattice.kernels.grid import Grid
@@ -33,6 +34,8 @@ from services.plumbing.errors import Violations
 _COST_SHARE = 3
 """A neighbour takes about so many times as long where sites have costs."""
 _PAIR_LOOKS = 8
+_MESSAGE_SHARE = 2
+"""A run takes less than so many times as many bytes as in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,21 +84,28 @@ def route_query(
     )
 
 
-async def find_route(context: OperationContext, lattice: HeldLattice, query: RouteQuery) -> Route:
-    """Find the route. Raises WorkTooLarge."""
-    numbers = query.sites_max * len(query.stops) * len(lattice.spec.geometry.shape)
+async def find_route(
+    context: OperationContext, lattice: HeldLattice, query: RouteQuery, *, message_bytes_max: int
+) -> Route:
+    """Find the route. Raises WorkTooLarge, and AnswerTooLarge when no message can hold it."""
+    geometry = lattice.spec.geometry
+    axis_count = len(geometry.shape)
+    numbers = query.sites_max * len(query.stops) * axis_count
     searched = lattice.grid is not None or query.costs is not None
+    legs_bytes_max = _MESSAGE_SHARE * message_bytes_max
     if searched:
-        looks = numbers + (len(query.stops) - 1) * _COST_SHARE * lattice.looks_max
-        size_bytes = 8 * numbers + bytes_to_search_costs(grid_with_costs(lattice))
+        looks = numbers + _search_count(query) * _COST_SHARE * lattice.looks_max
+        legs_bytes = (len(query.stops) - 1) * (axis_count + 8) * geometry.sites
+        size_bytes = 8 * numbers + min(legs_bytes_max, legs_bytes)
+        size_bytes += bytes_to_search_costs(grid_with_costs(lattice))
         context.work_limit.check_looks(looks)
         context.work_limit.check_bytes(size_bytes)
     else:
         pairs = sum(len(a) * len(b) for a, b in zip(query.stops, query.stops[1:], strict=False))
-        looks = numbers + _PAIR_LOOKS * pairs * len(lattice.spec.geometry.shape)
-        size_bytes = 8 * numbers + 100 * max(map(len, query.stops)) * 10
+        looks = numbers + _PAIR_LOOKS * pairs * axis_count
+        size_bytes = 8 * (numbers + 2 * sum(map(len, query.stops)))
     await context.compilation.ready((ANSWERS, WEIGHTED) if searched else (ANSWERS,))
-    find = partial(_find, lattice, query, searched=searched)
+    find = partial(_find, lattice, query, legs_bytes_max, searched=searched)
     try:
         route = await context.compute.run(Estimate(size_bytes=size_bytes, looks=looks), find)
     except TooManySites:
@@ -104,38 +114,32 @@ async def find_route(context: OperationContext, lattice: HeldLattice, query: Rou
     return route
 
 
-def _find(lattice: HeldLattice, query: RouteQuery, stop: StopFlag, *, searched: bool) -> Route:
-    began_ns = time.perf_counter_ns()
-    by = _Searched(lattice, query) if searched else _Free(lattice.spec.geometry)
-    begun = [(0.0, -1, Path.none(len(lattice.spec.geometry.shape)))] * len(query.stops[0])
-    layers = [begun]
-    for sites, onward in zip(query.stops, query.stops[1:], strict=False):
-        reached = [(paid, site) for (paid, _, _), site in zip(layers[-1], sites, strict=True)]
-        layers.append(by.advance(reached, onward, stop))
-    return _read_off(lattice.spec.geometry, query, layers, by, began_ns)
+def _search_count(query: RouteQuery) -> int:
+    """One for each leg, and another for each whose end is known only once all are searched."""
+    chosen_late = [sites for sites in query.stops[1:-1] if _has_choice(sites)]
+    return len(query.stops) - 1 + len(chosen_late)
 
 
-Step = tuple[float, int, Path]
-"""How far a site of a stop is from the beginning, the site of the stop before, and the path."""
+def _has_choice(sites: Sequence[Site]) -> bool:
+    return len(set(sites)) > 1
 
 
-def _read_off(
-    geometry: Geometry,
+def _find(
+    lattice: HeldLattice,
     query: RouteQuery,
-    layers: Sequence[Sequence[Step]],
-    by: "_Searched | _Free",
-    began_ns: int,
+    legs_bytes_max: int,
+    stop: StopFlag,
+    *,
+    searched: bool,
 ) -> Route:
-    goal = min(range(len(layers[-1])), key=lambda place: layers[-1][place][0])
-    length = layers[-1][goal][0]
-    legs: list[Leg] = []
-    while length < math.inf and len(legs) < len(layers) - 1:
-        _, came, path = layers[-1 - len(legs)][goal]
-        site = query.stops[-2 - len(legs)][came]
-        legs.append(
-            Leg(path.listing(geometry.shape, geometry.periodic, site, query.sites_max), goal)
-        )
-        goal = came
+    """How far all sites of all stops are, and then the legs to those that are chosen alone."""
+    began_ns = time.perf_counter_ns()
+    by = _Searched(lattice, query, legs_bytes_max) if searched else _Free(lattice, query)
+    paid = [np.zeros(len(query.stops[0]))]
+    for place in range(len(query.stops) - 1):
+        paid.append(by.advance(place, paid[-1], stop))
+    length = float(paid[-1].min())
+    start, legs = _read_off(query, lattice.spec.geometry, paid, by, stop)
     computation = Computation(
         method=by.method,
         elapsed_ns=time.perf_counter_ns() - began_ns,
@@ -143,10 +147,28 @@ def _read_off(
         memory_bytes=by.bytes_held + sum(leg.path.nbytes for leg in legs),
         costs_digest=digest_of(query.costs),
     )
-    is_reachable = length < math.inf
-    return Route(
-        goal if is_reachable else 0, legs[::-1], length if is_reachable else 0.0, computation
-    )
+    return Route(start, legs, length if length < math.inf else 0.0, computation)
+
+
+def _read_off(
+    query: RouteQuery,
+    geometry: Geometry,
+    paid: Sequence[NDArray[np.float64]],
+    by: "_Searched | _Free",
+    stop: StopFlag,
+) -> tuple[int, list[Leg]]:
+    """Where the route begins, and its legs, from how far all sites are; none where none leads."""
+    goal = int(paid[-1].argmin())
+    if paid[-1][goal] == math.inf:
+        return 0, []
+    legs: list[Leg] = []
+    for place in reversed(range(len(query.stops) - 1)):
+        came, path = by.leg(place, paid[place], goal, stop)
+        site = query.stops[place][came]
+        listed = path.listing(geometry.shape, geometry.periodic, site, query.sites_max)
+        legs.append(Leg(listed, goal))
+        goal = came
+    return goal, legs[::-1]
 
 
 class _Free:
@@ -156,82 +178,134 @@ class _Free:
     sites_expanded = 0
     bytes_held = 0
 
-    def __init__(self, geometry: Geometry) -> None:
-        self._geometry = geometry
+    def __init__(self, lattice: HeldLattice, query: RouteQuery) -> None:
+        self._geometry = lattice.spec.geometry
+        self._query = query
+        self._came: list[NDArray[np.int64]] = []
 
-    def advance(
-        self, reached: Sequence[tuple[float, Site]], onward: Sequence[Site], stop: StopFlag
-    ) -> list[Step]:
+    def advance(self, place: int, paid: NDArray[np.float64], stop: StopFlag) -> NDArray[np.float64]:
+        """How far the sites of the next stop are, from how far those of this one are."""
+        onward = self._query.stops[place + 1]
         mesh = list(np.array(onward, np.int64).T)
         nearest = np.full(len(onward), np.inf)
         came = np.zeros(len(onward), np.int64)
-        for place, (paid, site) in enumerate(reached):
-            lengths = paid + free_distances(self._geometry, [site], mesh, stop.check)
-            came = np.where(lengths < nearest, place, came)
+        for source, site in enumerate(self._query.stops[place]):
+            lengths = paid[source] + free_distances(self._geometry, [site], mesh, stop.check)
+            came = np.where(lengths < nearest, source, came)
             nearest = np.minimum(nearest, lengths)
-        return [
-            (float(length), place, self._path(reached[place][1], site))
-            for length, place, site in zip(nearest, came.tolist(), onward, strict=True)
-        ]
+        self._came.append(came)
+        return nearest
 
-    def _path(self, start: Site, goal: Site) -> Path:
-        runs = self._geometry.runs(start, goal)
+    def leg(
+        self, place: int, _paid: NDArray[np.float64], goal: int, _stop: StopFlag
+    ) -> tuple[int, Path]:
+        """At which site of a stop the way to one of the next begins, and that way."""
+        came = int(self._came[place][goal])
+        stops = self._query.stops
+        runs = self._geometry.runs(stops[place][came], stops[place + 1][goal])
         axis_count = len(self._geometry.shape)
-        return Path.along(
+        path = Path.along(
             np.array([run.step for run in runs], np.int8).reshape(-1, axis_count),
             np.array([run.count for run in runs], np.int64),
         )
+        return came, path
 
 
 class _Searched:
-    """Legs by search: one from all sites of a stop at once, each begun with what it cost."""
+    """Legs by search: one from all sites of a stop at once, each begun with what it cost.
+
+    A way is read off at once where it is known that the route takes it: to a stop of one site,
+    and to the last. The others are searched again once the route is known, since what tells all
+    ways takes a byte a site and leg.
+    """
 
     method = Method.DIJKSTRA
 
-    def __init__(self, lattice: HeldLattice, query: RouteQuery) -> None:
+    def __init__(self, lattice: HeldLattice, query: RouteQuery, legs_bytes_max: int) -> None:
         self._grid: Grid = grid_with_costs(lattice)
         self._costs = query.costs or unit_costs(lattice.spec)
         self._exact_lengths = query.costs is None
+        self._stops = query.stops
+        self._legs: dict[int, tuple[int, Path]] = {}
+        self._legs_bytes = 0
+        self._legs_bytes_max = legs_bytes_max
         self.sites_expanded = 0
         self.bytes_held = 0
 
-    def advance(
-        self, reached: Sequence[tuple[float, Site]], onward: Sequence[Site], stop: StopFlag
-    ) -> list[Step]:
+    def advance(self, place: int, paid: NDArray[np.float64], stop: StopFlag) -> NDArray[np.float64]:
+        """As `_Free.advance`: infinite where no way leads."""
+        onward = self._stops[place + 1]
+        begun = self._begun(place, paid)
+        if not begun:
+            return np.full(len(onward), math.inf)
+        is_last = place + 2 == len(self._stops)
+        traced = is_last or not _has_choice(onward)
+        search = self._search(begun, onward, stop, traced=traced)
+        lengths = search.lengths(np.array([self._grid.index(site) for site in onward], np.int64))
+        if traced:
+            self._keep(place, search, begun, int(lengths.argmin()))
+        return lengths
+
+    def leg(
+        self, place: int, paid: NDArray[np.float64], goal: int, stop: StopFlag
+    ) -> tuple[int, Path]:
+        """As `_Free.leg`. Raises AnswerTooLarge."""
+        if place not in self._legs and self._legs_bytes <= self._legs_bytes_max:
+            begun = self._begun(place, paid)
+            search = self._search(begun, [self._stops[place + 1][goal]], stop, traced=True)
+            self._keep(place, search, begun, goal)
+        if self._legs_bytes > self._legs_bytes_max:
+            raise AnswerTooLarge("the route has more runs than one message holds")
+        return self._legs.pop(place)
+
+    def _begun(self, place: int, paid: NDArray[np.float64]) -> dict[int, tuple[float, int]]:
+        """What each site of a stop that is reached has cost, and where it is in the stop."""
         cheapest: dict[int, tuple[float, int]] = {}
-        for place, (paid, site) in enumerate(reached):
+        for at, (cost, site) in enumerate(zip(paid.tolist(), self._stops[place], strict=True)):
             index = self._grid.index(site)
-            if paid < cheapest.get(index, (math.inf, 0))[0]:
-                cheapest[index] = paid, place
-        targets = np.array([self._grid.index(site) for site in onward], np.int64)
-        if not cheapest:
-            return [(math.inf, 0, Path.none(len(self._grid.shape)))] * len(onward)
+            if cost < cheapest.get(index, (math.inf, 0))[0]:
+                cheapest[index] = cost, at
+        return cheapest
+
+    def _search(
+        self,
+        begun: Mapping[int, tuple[float, int]],
+        onward: Sequence[Site],
+        stop: StopFlag,
+        *,
+        traced: bool,
+    ) -> CostSearch:
         asked = CostQuery(
-            sources=np.array(list(cheapest), np.int64),
-            offsets=np.array([paid for paid, _ in cheapest.values()]),
-            targets=targets,
-            traced=True,
+            sources=np.array(list(begun), np.int64),
+            offsets=np.array([cost for cost, _ in begun.values()]),
+            targets=np.unique([self._grid.index(site) for site in onward]),
+            traced=traced,
         )
         search = cost_search(self._grid, self._costs, asked, stop.flag)
         search.run(stop.flag)
         self.sites_expanded += search.sites_expanded
         self.bytes_held = max(self.bytes_held, search.bytes_held)
-        return [self._step(search, cheapest, targets, place) for place in range(len(onward))]
+        return search
 
-    def _step(
+    def _keep(
         self,
-        search: CostSearch,
-        cheapest: dict[int, tuple[float, int]],
-        targets: NDArray[np.int64],
         place: int,
-    ) -> Step:
-        goal = int(targets[place])
-        path = search.path(goal)
+        search: CostSearch,
+        begun: Mapping[int, tuple[float, int]],
+        goal: int,
+    ) -> None:
+        """Read off a leg of the route, and hold it if all of them still fit."""
+        index = self._grid.index(self._stops[place + 1][goal])
+        path = search.path(index)
         if not path.found:
-            return math.inf, 0, path
-        paid, came = cheapest[search.source_of(path, goal)]
+            return
+        paid, came = begun[search.source_of(path, index)]
+        self._legs_bytes += path.nbytes
+        if self._legs_bytes <= self._legs_bytes_max:
+            self._legs[place] = came, self._alone(path, paid)
+
+    def _alone(self, path: Path, paid: float) -> Path:
+        """Without what was paid before it."""
         if self._exact_lengths:
-            leg = Path.along(path.run_steps, path.run_counts)
-        else:
-            leg = replace(path, length=max(0.0, path.length - paid))
-        return path.length, came, leg
+            return Path.along(path.run_steps, path.run_counts)
+        return replace(path, length=max(0.0, path.length - paid))

@@ -41,7 +41,9 @@ class PathServicer:
             query = await self._calls.read(
                 request, partial(convert.route_query, request, held.spec, costs)
             )
-            route = await find_route(self._operations, held, query)
+            route = await find_route(
+                self._operations, held, query, message_bytes_max=self._message_bytes_max
+            )
         return await asyncio.to_thread(convert.route_bytes, route, self._message_bytes_max)
 
     async def CountPaths(

@@ -222,3 +222,27 @@ def test_a_search_gives_up_when_it_is_told_to() -> None:
         measure_costs(grid_of(lattice), costs, [(0, 0)], np.ones(1, np.uint8))
     with pytest.raises(TooManySites):
         measure_costs(grid_of(lattice), costs, [(0, 0)], GO, sites_max=100)
+
+
+@pytest.mark.parametrize("moore", [False, True])
+@pytest.mark.parametrize("spread", [0.0, 1e3, 1e7, 1e15])
+def test_sources_that_cost_most_differently_take_no_more_memory(spread: float, moore: bool) -> None:
+    rng = np.random.default_rng(seed=5)
+    lattice = Plain(rng.random((60, 60)) < 0.2, (False, True), moore=moore, no_cutting=True)
+    grid = grid_of(lattice)
+    values = rng.integers(1, 65_536, lattice.shape, dtype=np.uint16)
+    costs = SiteCosts(values.reshape(-1), mean=False)
+    free = lattice.free_sites()
+    ends = [free[0], free[-1]]
+    sources = np.array([grid.index(site) for site in ends])
+
+    asked = CostQuery(sources=sources, offsets=np.array([0.0, spread]), traced=True)
+    search = cost_search(grid, costs, asked, GO)
+    search.run(GO)
+
+    near, far = (lattice.costly_distances(values.astype(float), [end], mean=False) for end in ends)
+    expected = [
+        min(near.get(site, np.inf), spread + far.get(site, np.inf)) for site in lattice.sites()
+    ]
+    assert search.lengths(ALL) == pytest.approx(expected, rel=1e-11)
+    assert search.bytes_held < 60 * grid.sites + (1 << 17)

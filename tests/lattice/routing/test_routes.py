@@ -3,7 +3,7 @@
 import itertools
 import math
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -13,14 +13,14 @@ import pytest
 from services.lattice.computing.compute import Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.domain import LatticeSpec, Method, Site
-from services.lattice.errors import WorkTooLarge
+from services.lattice.errors import AnswerTooLarge, WorkTooLarge
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.sites import selection
 from services.lattice.routing.nearest import NearestQuery, nearest_query, nearest_sources
 from services.lattice.routing.reach import reach_query, reachable
-from services.lattice.routing.route import Route, find_route, route_query
+from services.lattice.routing.route import _COST_SHARE, Route, find_route, route_query
 from services.lattice.routing.simple import find_simple_paths, simple_paths_query
 from services.plumbing.errors import InvalidInput, Violations
 from tests.lattice.kernels.reference import Plain
@@ -56,6 +56,18 @@ def walked(lattice: Plain, start: Site, path: Path) -> Site:
     return at
 
 
+async def route_of(
+    operations: OperationContext,
+    requested: LatticeSpec,
+    stops: Sequence[Sequence[Site]],
+    costs: SiteCosts | None = None,
+    *,
+    message_bytes_max: int = 1 << 20,
+) -> Route:
+    query = route_query(requested, stops, 0, costs)
+    return await find_route(operations, held(requested), query, message_bytes_max=message_bytes_max)
+
+
 def picked(lattice: Plain, seed: int, count: int) -> list[Site]:
     free = lattice.free_sites()
     places = np.random.default_rng(seed).integers(len(free), size=count)
@@ -72,9 +84,7 @@ async def test_a_route_is_the_shortest_through_all_stops(
         sites = picked(lattice, seed, 7)
         stops = [sites[:2], sites[2:5], sites[5:6], sites[6:]]
 
-        route = await find_route(
-            operations, held(requested), route_query(requested, stops, 0, costs)
-        )
+        route = await route_of(operations, requested, stops, costs)
 
         least = math.inf
         for chosen in itertools.product(*stops):
@@ -102,11 +112,91 @@ async def test_a_route_across_a_quintillion_sites_has_a_closed_form(
     requested = spec(10**9, 10**9)
     stops = [[(0, 0)], [(5, 10**9 - 1), (10**8, 7)], [(10**9 - 1, 0), (10**8, 9)]]
 
-    route = await find_route(operations, held(requested), route_query(requested, stops, 0, None))
+    route = await route_of(operations, requested, stops)
 
     assert [leg.goal for leg in route.legs] == [1, 1]
     assert route.length == 10**8 + 9
     assert route.computation.method is Method.CLOSED_FORM
+
+
+async def test_a_route_takes_no_more_memory_than_is_reserved_however_many_sites_stops_have(
+    operations: OperationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requested = blocked_spec(geometry(120, 120), 0.2, seed=1, free=[0, 14_399])
+    lattice = Plain.of(requested)
+    stops = [picked(lattice, seed, 1_000) for seed in range(10)]
+    stops[0], stops[-1] = [(0, 0)], [(119, 119)]
+    peaks = dict[int, int]()
+    compute = operations.compute.run
+
+    async def traced(estimate: Estimate, work: Callable[[Stop], Route]) -> Route:
+        def watched(stop: Stop) -> Route:
+            tracemalloc.start()
+            try:
+                return work(stop)
+            finally:
+                peaks[estimate.size_bytes] = tracemalloc.get_traced_memory()[1]
+                tracemalloc.stop()
+
+        return await compute(estimate, watched)
+
+    await route_of(operations, requested, stops)
+    monkeypatch.setattr(operations.compute, "run", traced)
+    route = await route_of(operations, requested, stops)
+
+    assert len(route.legs) == len(stops) - 1
+    for reserved, peak in peaks.items():
+        assert peak < reserved
+
+
+async def test_a_leg_whose_end_is_chosen_late_is_searched_twice_and_no_other(
+    operations: OperationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requested = blocked_spec(geometry(40, 40), 0.2, seed=1, free=[0, 1_599, 1_560, 39])
+    corners: list[Site] = [(0, 0), (0, 39), (39, 0), (39, 39)]
+    looks = list[int]()
+    run = operations.compute.run
+
+    async def noted(estimate: Estimate, work: Callable[[Stop], Route]) -> Route:
+        looks.append(estimate.looks)
+        return await run(estimate, work)
+
+    monkeypatch.setattr(operations.compute, "run", noted)
+    await route_of(operations, requested, [corners, [corners[0]] * 2, corners])
+    await route_of(operations, requested, [corners[:1], corners, corners])
+
+    each = _COST_SHARE * held(requested).looks_max
+    assert looks == [2 * each, 3 * each]
+
+
+async def test_a_route_with_more_runs_than_a_message_holds_is_refused_before_all_are_held(
+    operations: OperationContext,
+) -> None:
+    requested = blocked_spec(geometry(60, 60), 0.2, seed=1, free=[0, 3_599])
+    ends: list[Site] = [(0, 0), (59, 59)]
+    turns = [[ends[n % 2]] for n in range(20)]
+    bent = len((await route_of(operations, requested, turns[:2])).legs[0].path.run_counts)
+
+    fitting = await route_of(operations, requested, turns, message_bytes_max=19 * 10 * bent)
+
+    assert len(fitting.legs) == 19
+    with pytest.raises(AnswerTooLarge):
+        await route_of(operations, requested, turns, message_bytes_max=4 * bent)
+
+
+async def test_that_no_route_leads_is_an_answer_whatever_its_legs_would_take(
+    operations: OperationContext,
+) -> None:
+    walls = np.zeros((60, 60), bool)
+    walls[:, 57] = True
+    bitmap = np.packbits(walls, bitorder="little").tobytes()
+    requested = LatticeSpec(geometry=geometry(60, 60), blocked=bitmap)
+
+    route = await route_of(
+        operations, requested, [[(0, 0)], [(0, 50)], [(0, 59)]], message_bytes_max=1
+    )
+
+    assert not route.legs
 
 
 def plain_simple_paths(

@@ -330,7 +330,7 @@ class CostDistances(Distances):
 def cost_search(grid: Grid, costs: SiteCosts, query: CostQuery, cancel: Cancel) -> CostSearch:
     """Make the search that is fastest with these costs on this grid. Raises `Cancelled`."""
     width = BucketWidth.of(*costs.range_on(grid), math.sqrt(max(1, len(grid.kept))))
-    if width is None:
+    if width is None or _spread(query, width) > max(width.span, grid.sites):
         return SteppedCostSearch(grid, costs, query)
     if grid.diagonal:
         steps = StepMasks.of(grid, cancel)
@@ -343,6 +343,11 @@ def cost_search(grid: Grid, costs: SiteCosts, query: CostQuery, cancel: Cancel) 
     if padding is None:
         return SteppedCostSearch(grid, costs, query)
     return StraightCostSearch(grid, costs, query, padding, width, len(padding.offsets))
+
+
+def _spread(query: CostQuery, width: BucketWidth) -> float:
+    """Over about how many buckets the sources lie: a ring of so many is laid out and cleared."""
+    return float(np.ptp(query.offsets)) * width.inverse
 
 
 def find_cheapest(
