@@ -28,6 +28,7 @@ PAGE_SIZE_MAX = 1_000
 PAGE_SIZE_DEFAULT = 100
 
 _BITS_TURNED_ROUND = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_ZEROS = bytes(1 << 20)
 
 Site = Coordinates
 
@@ -88,7 +89,7 @@ class LatticeSpec:
         if len(self.geometry.periodic) != len(self.geometry.shape):
             bad.add("boundaries", "must be one per axis")
         bad.raise_if_any()
-        if self.blocked.count(0) == len(self.blocked):
+        if not _has_set_bit(self.blocked):
             object.__setattr__(self, "blocked", b"")
 
     @property
@@ -157,6 +158,12 @@ def check_count_allowed(count: int, plan: PlanLimits) -> None:
 def reordered(bitmap: bytes, bit_order: BitOrder) -> bytes:
     """A bitmap of the order that is kept here in another order, or the other way round."""
     return bitmap if bit_order is BitOrder.LITTLE else bitmap.translate(_BITS_TURNED_ROUND)
+
+
+def _has_set_bit(bitmap: bytes) -> bool:
+    """Piece by piece, so that others run meanwhile; and no further than to the first."""
+    pieces = range(0, len(bitmap), len(_ZEROS))
+    return any(not _ZEROS.startswith(bitmap[at : at + len(_ZEROS)]) for at in pieces)
 
 
 def bitmap_bytes(geometry: Geometry) -> int:

@@ -88,6 +88,16 @@ def test_a_bitmap_without_a_set_bit_makes_a_free_lattice() -> None:
     assert create(blocked=bytes(3)).spec.free
 
 
+@pytest.mark.parametrize("place", [0, 1 << 19, 1 << 20])
+def test_a_bit_is_seen_wherever_it_is_in_a_large_bitmap(place: int) -> None:
+    bitmap = bytearray((1 << 20) + 1)
+    assert spec(8 * len(bitmap), blocked=bytes(bitmap)).free
+
+    bitmap[place] = 16
+
+    assert not spec(8 * len(bitmap), blocked=bytes(bitmap)).free
+
+
 def test_a_bit_blocks_its_site_in_c_order_from_the_least_significant() -> None:
     lattice = spec(3, 5, blocked=bytes([0b1000_0000, 0b0000_0010]))
 

@@ -125,9 +125,10 @@ def _width(lattice: HeldLattice) -> int:
     return min(geometry.sites, sum(reach) if geometry.moore else max(reach))
 
 
-def _trees_by_formula(geometry: Geometry, _stop: Stop) -> TreeCount:
+def _trees_by_formula(geometry: Geometry, stop: Stop) -> TreeCount:
     clock = Clock()
-    return TreeCount(free.log_spanning_trees(geometry), 1, clock.computation(Method.CLOSED_FORM))
+    log_count = free.log_spanning_trees(geometry, stop.check)
+    return TreeCount(log_count, 1, clock.computation(Method.CLOSED_FORM))
 
 
 def _trees(lattice: HeldLattice, stop: Stop) -> TreeCount:

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.lattice.computing.compute import Stop, Stopped
 from services.lattice.errors import WorkTooLarge
 from services.lattice.kernels.slices import Cancelled
+from services.lattice.kernels.structure.free.axes import log_spanning_trees
 from services.lattice.kernels.structure.graph.percolation import spanning_probabilities
 from services.lattice.operations.context import OperationContext
 from services.lattice.structure.percolation import percolate, sweep_query
-from tests.lattice.worlds import held, operations_on, spec
+from tests.lattice.worlds import geometry, held, operations_on, spec
 
 GO = np.zeros(1, np.uint8)
 
@@ -53,6 +55,25 @@ async def test_shares_of_open_sites_count_as_work(operations: OperationContext) 
         await percolate(operations, held(requested), query)
 
     assert int(refusal.value.metadata["estimate"]) > 100_000 * 1_000
+
+
+def test_many_terms_of_spanning_trees_take_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        log_spanning_trees(geometry(1_000, 1_000, 1_000), lambda: None)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 8 << 20
+
+
+def test_terms_of_spanning_trees_are_given_up_between_some_and_others() -> None:
+    stop, terms = Stop(), 1_000 * 1_000
+    stop.flag = set_later(terms >> 16)
+
+    with pytest.raises(Stopped):
+        log_spanning_trees(geometry(1_000, 1_000, 1_000), stop.check)
 
 
 def test_shares_are_given_up_between_two_of_them() -> None:

@@ -1,13 +1,19 @@
 """One axis of a free lattice: a path or a ring, and what is known of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.lattice.geometry import Geometry
+
+Check = Callable[[], None]
+"""Called now and then; may raise."""
+
+_TERMS_AT_ONCE = 1 << 16
+"""So many fit a cache, and are added in a moment."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,10 @@ class Axis:
 
     def eigenvalues(self, count: int) -> NDArray[np.float64]:
         """The least eigenvalues of its Laplacian, rising: of shape (min(count, length),)."""
-        modes = np.arange(min(count, self.length))
+        return self.eigenvalues_of(np.arange(min(count, self.length)))
+
+    def eigenvalues_of(self, modes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Some of them, by their places in that order: of the shape of `modes`."""
         # A ring's come in pairs, but for 0 and the last of an even one.
         halves = 2 * ((modes + 1) // 2) if self.ring else modes
         values: NDArray[np.float64] = 4 * np.sin(np.pi * halves / (2 * self.length)) ** 2
@@ -134,19 +143,32 @@ def _log_2_sinh(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return logs
 
 
-def log_spanning_trees(geometry: Geometry) -> float:
+def log_spanning_trees(geometry: Geometry, check: Check) -> float:
     """The natural logarithm of the number of spanning trees. O(N / the longest axis).
 
     By Kirchhoff's theorem the number is the product of the eigenvalues but 0, over the sites.
     """
     longest, *others = sorted(axes_of(geometry), key=lambda axis: -axis.length)
-    mu = np.zeros(1)
-    for axis in others:
-        mu = (mu[:, None] + axis.eigenvalues(axis.length)).reshape(-1)
-    rest = np.sort(mu)[1:]
     # Of the longest axis alone the product of its eigenvalues but 0 is its length, or the square.
     own = (2 if longest.ring else 1) * math.log(longest.length)
-    return own + math.fsum(log_product(rest, longest)) - math.log(geometry.sites)
+    # A sum of all terms by `fsum` would hold the interpreter for as long as it takes.
+    rest = math.fsum(
+        float(log_product(mu, longest).sum()) for mu in _sums_of_eigenvalues(others, check)
+    )
+    return own + rest - math.log(geometry.sites)
+
+
+def _sums_of_eigenvalues(axes: Sequence[Axis], check: Check) -> Iterator[NDArray[np.float64]]:
+    """All sums of an eigenvalue of each axis but that of zeros, so many at a time."""
+    lengths = [axis.length for axis in axes]
+    count = math.prod(lengths)
+    for first in range(1, count, _TERMS_AT_ONCE):
+        check()
+        places = np.arange(first, min(first + _TERMS_AT_ONCE, count))
+        sums = np.zeros(len(places))
+        for axis, modes in zip(axes, np.unravel_index(places, lengths), strict=True):
+            sums += axis.eigenvalues_of(modes)
+        yield sums
 
 
 def least_eigenvalues(geometry: Geometry, count: int) -> NDArray[np.float64]:

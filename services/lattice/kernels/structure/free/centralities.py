@@ -1,6 +1,6 @@
 """Centralities of the sites of a free lattice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +9,11 @@ from numpy.typing import NDArray
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.axes import Int
 from services.lattice.kernels.compiled import inlined, kernel
-from services.lattice.kernels.structure.free.axes import Axis, axes_of
+from services.lattice.kernels.structure.free.axes import Axis, Check, axes_of
 from services.lattice.kernels.structure.free.quadrature import (
     gauss_legendre,
     inverse_by_exponentials,
 )
-
-Check = Callable[[], None]
-"""Called now and then; may raise."""
 
 
 @dataclass(frozen=True, eq=False)
