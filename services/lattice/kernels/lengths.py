@@ -7,6 +7,7 @@ multiples, by one function whoever asks, so that the same path is as long to the
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeAlias
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 AXES_MAX = 10
+_ROUNDING = 1e-12
+"""By so small a part a length that is added up may be more."""
 
 Numbers: TypeAlias = Any
 """A number of Python, or an array of numpy for as many paths."""
@@ -47,6 +50,14 @@ _UNITS: Sequence[tuple[int, float]] = (
     (1_294_656_464, 74.0),
     (148_838_620, 26.0),
 )
+
+
+def rounded_bound(length_max: float) -> float:
+    """A bound that sums of roots keep as they are added up, if they keep this one.
+
+    Finite, so that what is not reached never keeps it.
+    """
+    return min(length_max * (1 + _ROUNDING), sys.float_info.max)
 
 
 def costs(axis_count: int) -> NDArray[np.int64]:

@@ -27,6 +27,7 @@ from services.lattice.geometry import Geometry
 from services.lattice.kernels.fields.distances import bytes_to_measure, measure
 from services.lattice.kernels.fields.free import free_distances
 from services.lattice.kernels.grid import Grid
+from services.lattice.kernels.lengths import rounded_bound
 from services.lattice.kernels.warm import WEIGHTED, needed_to_measure
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.kernels.weighted.searches import (
@@ -43,8 +44,6 @@ _SITES_PER_ANSWER = 16_384
 _SITE_BYTES = 16
 """An index and a length."""
 _COST_SHARE = 3
-_ROUNDING = 1e-12
-"""By so small a part a site may be further away: sums of roots are rounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +175,7 @@ def _listed_bytes(lattice: HeldLattice, query: ReachQuery) -> int:
     geometry = lattice.spec.geometry
     most = geometry.sites
     if query.costs is None:
-        side = 2 * int(query.length_max * (1 + _ROUNDING)) + 1
+        side = 2 * int(rounded_bound(query.length_max)) + 1
         around_each = math.prod(min(length, side) for length in geometry.shape)
         most = min(_box_around(geometry, query).sites, len(query.sources) * around_each)
     return _SITE_BYTES * (most if query.sites_max is None else min(most, query.sites_max))
@@ -184,7 +183,7 @@ def _listed_bytes(lattice: HeldLattice, query: ReachQuery) -> int:
 
 def _box_around(geometry: Geometry, query: ReachQuery) -> Region:
     """The box that holds everything near. On rings it may begin below 0 and end behind the last."""
-    reach = int(query.length_max * (1 + _ROUNDING))
+    reach = int(rounded_bound(query.length_max))
     origin, shape = [], []
     for axis, (length, ring) in enumerate(zip(geometry.shape, geometry.periodic, strict=True)):
         at = [source[axis] for source in query.sources]
@@ -215,7 +214,7 @@ def _enumerate(geometry: Geometry, query: ReachQuery, region: Region, stop: Stop
     ]
     mesh = np.meshgrid(*axes, indexing="ij", sparse=True)
     lengths = free_distances(geometry, query.sources, mesh, stop.check).reshape(-1)
-    near = np.flatnonzero(lengths <= query.length_max * (1 + _ROUNDING))
+    near = np.flatnonzero(lengths <= rounded_bound(query.length_max))
     near = _in_order(geometry, region, near)
     computation = _computation(Method.CLOSED_FORM, began_ns, 0, lengths.nbytes + near.nbytes)
     return _Reached(len(near), region, _cut(near, lengths, query.sites_max), computation)
@@ -236,13 +235,13 @@ def _search(grid: Grid, query: ReachQuery, stop: Stop) -> _Reached:
         measured = measure(grid, query.sources, stop.flag)
         lengths, method = measured.at(slice(None)), Method(measured.method)
         expanded, held = measured.sites_expanded, measured.bytes_worked
-        near = np.flatnonzero((lengths >= 0) & (lengths <= query.length_max * (1 + _ROUNDING)))
+        near = np.flatnonzero((lengths >= 0) & (lengths <= rounded_bound(query.length_max)))
     else:
         sources = np.unique([grid.index(source) for source in query.sources])
         asked = CostQuery(
             sources=sources,
             offsets=np.zeros(len(sources)),
-            length_max=query.length_max * (1 + _ROUNDING),
+            length_max=rounded_bound(query.length_max),
         )
         search = cost_search(grid, query.costs, asked, stop.flag)
         search.run(stop.flag)

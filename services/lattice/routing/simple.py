@@ -21,6 +21,7 @@ from services.lattice.domain import (
 from services.lattice.errors import WorkTooLarge
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.grid import Grid, prepare
+from services.lattice.kernels.lengths import rounded_bound
 from services.lattice.kernels.routing.simple import SimplePath, SimplePathSearch, bytes_to_walk
 from services.lattice.kernels.runs import Path, runs_of
 from services.lattice.kernels.warm import ANSWERS, ROUTING
@@ -139,7 +140,7 @@ def _box(lattice: HeldLattice, query: SimplePathsQuery) -> _Box:
     )
     if lattice.grid is not None or query.costs is not None:
         return whole
-    steps = min(query.steps_max, int(query.length_max * (1 + 1e-12)))
+    steps = min(query.steps_max, int(rounded_bound(query.length_max)))
     axes = [
         _span(geometry, axis, query.start[axis], query.goal[axis], steps)
         for axis in range(len(geometry.shape))

@@ -1,7 +1,9 @@
 """Routes through stops, simple paths, what is near, and the nearest sources: the plainest way."""
 
+import asyncio
 import itertools
 import math
+import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -240,6 +242,42 @@ async def test_simple_paths_are_all_there_are_and_each_once(
 
         assert len(paths) == len(expected)
         assert {tuple(sites) for sites in paths} == expected
+
+
+@pytest.mark.parametrize("with_costs", [False, True])
+@pytest.mark.parametrize("obstructed", [False, True])
+async def test_the_greatest_length_is_one_that_all_paths_are_within(
+    operations: OperationContext, obstructed: bool, with_costs: bool
+) -> None:
+    requested = blocked_spec(geometry(3, 4), 0.3 * obstructed, seed=2, free=[0, 11])
+    lattice = Plain.of(requested)
+    costs = SiteCosts(np.ones(12), mean=True) if with_costs else None
+    near = reach_query(requested, [(0, 0)], sys.float_info.max, None, costs)
+
+    paths = await all_simple_paths(
+        operations, requested, (0, 0), (2, 3), length_max=sys.float_info.max, costs=costs
+    )
+    (answer,) = [part async for part in reachable(operations, held(requested), near)]
+
+    expected = plain_simple_paths(lattice, costs, (0, 0), (2, 3), math.inf)
+    assert {tuple(sites) for sites in paths} == expected
+    assert answer.count == len(lattice.distances([(0, 0)]))
+
+
+async def test_no_path_leads_to_what_is_walled_in_however_long(
+    operations: OperationContext,
+) -> None:
+    walls = np.zeros((20, 20), bool)
+    walls[:, 18] = True
+    bitmap = np.packbits(walls, bitorder="little").tobytes()
+    requested = LatticeSpec(geometry=geometry(20, 20), blocked=bitmap)
+
+    async with asyncio.timeout(20):
+        paths = await all_simple_paths(
+            operations, requested, (0, 0), (19, 19), length_max=sys.float_info.max
+        )
+
+    assert not paths
 
 
 async def all_simple_paths(

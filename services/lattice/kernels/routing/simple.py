@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from services.lattice.kernels.axes import EXHAUSTED, REACHED, SLICE_ENDED, Int
 from services.lattice.kernels.compiled import inlined, kernel
 from services.lattice.kernels.grid import Grid
+from services.lattice.kernels.lengths import rounded_bound
 from services.lattice.kernels.slices import Cancel, run_slices
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.kernels.weighted.heap import Heap, sift_in
 from services.lattice.kernels.weighted.stepped import search_stepped
 from services.lattice.kernels.weighted.ways import Ways, list_ways
-
-_ROUNDING = 1e-12
-"""By so small a part a path may be longer than it may: sums of roots are rounded."""
 
 UNTRIED = -1
 """Not even listed."""
@@ -75,7 +73,7 @@ class SimplePathSearch:
         self._costs = costs.as_floats
         self._shares = _shares(grid, costs)
         self._goal = goal
-        self._length_max = length_max * (1 + _ROUNDING)
+        self._length_max = rounded_bound(length_max)
         self._rest = _lengths_to(grid, costs, goal, self._length_max, cancel)
         self._walk = _begun(self._ways, start, steps_max)
 
