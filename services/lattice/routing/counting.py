@@ -19,6 +19,8 @@ from services.plumbing.errors import Violations
 
 DIGITS_MAX = 100_000
 _BITS_MAX = int(DIGITS_MAX * math.log2(10))
+_SERIES_LEAST = 16
+"""From here on four terms of a series are all that a double holds."""
 _LOOKS_PER_SITE = 6
 """Searching, sorting, and adding up once for the size and once for every 61 bits."""
 
@@ -149,7 +151,30 @@ def _multinomial(counts: Sequence[int]) -> int:
 
 
 def _log2_multinomial(counts: Sequence[int]) -> float:
-    """Stirling's series where factorials are large: what cancels is small beside the rest."""
-    total = sum(counts)
-    nats = math.lgamma(total + 1) - sum(math.lgamma(count + 1) for count in counts)
-    return max(0.0, nats / math.log(2))
+    """Summed over the binomials that it is a product of: none is less than 1."""
+    total, nats = 0, 0.0
+    for count in sorted(counts, reverse=True):
+        total += count
+        nats += _log_binomial(total, count)
+    return nats / math.log(2)
+
+
+def _log_binomial(n: int, k: int) -> float:
+    """In nats, of 2 k <= n or of k = n: no terms that are larger than their sum.
+
+    Stirling's formula for the three factorials, with what cancels left out, and what it lacks.
+    """
+    rest = n - k
+    if k == 0 or rest == 0:
+        return 0.0
+    powers = k * math.log(n / k) - rest * math.log1p(-k / n)
+    roots = (math.log(n / rest) - math.log(2 * math.pi * k)) / 2
+    return powers + roots + _beyond_stirling(n) - _beyond_stirling(k) - _beyond_stirling(rest)
+
+
+def _beyond_stirling(n: int) -> float:
+    """By how much the logarithm of n! is more than Stirling's formula has it, for n >= 1."""
+    if n < _SERIES_LEAST:
+        return math.lgamma(n + 1) - (n * math.log(n) - n + math.log(2 * math.pi * n) / 2)
+    square = n * n
+    return (1 / 12 - (1 / 360 - (1 / 1_260 - 1 / 1_680 / square) / square) / square) / n

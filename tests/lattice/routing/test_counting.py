@@ -8,7 +8,13 @@ import pytest
 from services.lattice.domain import Method, Site
 from services.lattice.kernels.routing.counting import digits_of, is_prime
 from services.lattice.operations.context import OperationContext
-from services.lattice.routing.counting import CountAnswer, count_paths, count_query
+from services.lattice.routing.counting import (
+    CountAnswer,
+    _log2_multinomial,
+    _multinomial,
+    count_paths,
+    count_query,
+)
 from tests.lattice.kernels.reference import Plain
 from tests.lattice.worlds import blocked_spec, geometry, held, random_spec, spec
 
@@ -82,6 +88,53 @@ async def test_a_number_that_is_too_long_to_tell_has_a_logarithm(
     assert answer.log10 == pytest.approx(
         2 * n * math.log10(2) - math.log10(math.pi * n) / 2, rel=1e-12
     )
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (7 * 10**14, 12_000),
+        (10**15, 9_000),
+        (10**11, 9_000, 9_000),
+        (10**10, 30_000, 30_000),
+        (170_000, 170_001),
+        (70_000, 70_000, 70_000),
+    ],
+)
+async def test_the_logarithm_is_that_of_the_number_to_the_rounding_of_a_double(
+    operations: OperationContext, shape: Site
+) -> None:
+    corner = tuple(length - 1 for length in shape)
+    total, count = 0, 1
+    for length in corner:
+        total += length
+        count *= math.comb(total, length)
+
+    answer = await counted(operations, spec(*shape), (0,) * len(shape), corner)
+
+    assert bool(answer.digits) == (count < 10**100_000)
+    assert answer.log10 == pytest.approx(math.log10(count), rel=2e-15)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        (),
+        (1,),
+        (5, 0, 0),
+        (1, 1),
+        (2, 1),
+        (15, 16),
+        (17, 3, 1),
+        (10**15, 1),
+        (10**19, 2, 2),
+        (16,) * 9,
+    ],
+)
+def test_logarithms_of_small_numbers_are_as_good(counts: tuple[int, ...]) -> None:
+    expected = math.log2(_multinomial(counts))
+
+    assert _log2_multinomial(counts) == pytest.approx(expected, rel=1e-14)
 
 
 async def test_opposite_sites_of_a_ring_are_reached_both_ways(operations: OperationContext) -> None:
