@@ -357,7 +357,9 @@ def _parts_of(
 ) -> list[CentralityPart]:
     """The values of vertices as those of the sites asked for."""
     geometry = lattice.spec.geometry
-    everywhere = rows.spread(values, 0.0).astype(np.float64)
+    # Of the largest none is blocked, though no free site be above 0.
+    blocked = -np.inf if query.top_k else 0.0
+    everywhere = rows.spread(values, blocked).astype(np.float64)
     computation = computation_of(
         expanded=passes * rows.count, held=rows.bytes_held + everywhere.nbytes
     )

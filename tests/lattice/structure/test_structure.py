@@ -247,6 +247,20 @@ async def test_the_most_central_sites_come_first(operations: OperationContext) -
     assert part.values[8] < part.values[7] - 1
 
 
+@pytest.mark.parametrize("measure", Measure)
+async def test_no_blocked_site_is_among_the_most_central(
+    operations: OperationContext, measure: Measure
+) -> None:
+    bits = np.packbits([1, 0, 1, 0], bitorder="little").tobytes()
+    requested = LatticeSpec(geometry=geometry(4), blocked=bits)
+    query = centrality_query(requested, measure, [], None, 2, 0.5)
+
+    (part,) = [one async for one in find_centrality(operations, held(requested), query)]
+
+    assert part.sites.tolist() == [[1], [3]]
+    assert np.isfinite(part.values).all()
+
+
 @AXES
 async def test_eigenvalues_are_those_of_the_laplacian(
     operations: OperationContext, axis_count: int
