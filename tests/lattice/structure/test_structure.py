@@ -508,6 +508,20 @@ async def test_communities_have_the_modularity_that_is_told(
         assert parts[0].count == len(set(of_vertices.tolist()))
 
 
+@pytest.mark.parametrize("length", [10**6, 10**13, 2**63 - 1])
+async def test_the_last_site_is_in_the_last_community_however_long_an_axis_is(
+    operations: OperationContext, length: int
+) -> None:
+    requested = spec(length)
+    ends = selection(requested.geometry, [[0], [length // 2], [length - 1]], None, Violations())
+    assert ends is not None
+
+    (part,) = [one async for one in find_communities(operations, held(requested), ends, 0)]
+
+    first, middle, last = part.groups.tolist()
+    assert (first, middle, last) == (0, length // 2 * part.count // length, part.count - 1)
+
+
 @pytest.mark.parametrize(
     ("n", "configurations"),
     [

@@ -26,9 +26,16 @@ class Boxes:
         """Which box sites are in, of shape (n, axes)."""
         label = np.zeros(len(sites), np.int64)
         for column, (length, parts) in enumerate(zip(geometry.shape, self.parts, strict=True)):
-            # Part p begins at p * length // parts, rounded up.
-            label = label * parts + sites[:, column] * parts // length
+            label = label * parts + _part_of(sites[:, column], length, parts)
         return label
+
+
+def _part_of(at: NDArray[np.int64], length: int, parts: int) -> NDArray[np.int64]:
+    """Which part of an axis sites are in: p begins at p * length / parts, rounded up."""
+    # What 64 bits do not hold is multiplied by Python.
+    exact = at if (length - 1) * parts < 1 << 63 else at.astype(np.object_)
+    numbers: NDArray[np.int64] = (exact * parts // length).astype(np.int64, copy=False)
+    return numbers
 
 
 @dataclass(frozen=True)
