@@ -51,6 +51,12 @@ class Source:
             raise Failed(f"{path}: {error.strerror or error}", exit_codes.NOINPUT) from error
         return cls(path, NPY if is_npy else RAW, size_bytes)
 
+    def check_size(self, size_bytes: int, then: str = "") -> None:
+        """Raise Failed unless it has so many bytes; with what to do `then`."""
+        if self.size_bytes != size_bytes:
+            message = f"{self.path}: must be {size_bytes:,} bytes long, not {self.size_bytes:,}"
+            raise Failed(f"{message}; then {then}" if then else message, exit_codes.DATAERR)
+
     def digest(self) -> str:
         """As a `Content-Digest` has it."""
         with self.path.open("rb") as file:

@@ -56,6 +56,27 @@ def test_an_upload_is_gone_on_with(
     assert ada.does("lattices", "get", lattice, "h", "--json").json["name"] == "h"
 
 
+def test_a_file_that_is_not_as_long_as_its_field_is_refused_with_the_upload_to_go_on_with(
+    ada: Person, lattice: str, array: np.ndarray, tmp_path: Path
+) -> None:
+    whole, short = tmp_path / "a.raw", tmp_path / "b.raw"
+    whole.write_bytes(array.tobytes())
+    short.write_bytes(array.tobytes()[:100])
+    words = ("lattices", "put", lattice, "h", str(short))
+    route = f"/v1/lattices/{lattice}/fields/h/uploads"
+    begin = ("api", "POST", route, "-f", "numberType=NUMBER_TYPE_FLOAT64")
+
+    fresh = ada.girih(*words, "--type", "float64", "--resumable")
+    upload_id = ada.does(*begin).json["uploadId"]
+    again = ada.girih(*words, "--resume", upload_id)
+    ada.does("lattices", "put", lattice, "h", str(whole), "--resume", upload_id)
+
+    assert (fresh.code, again.code) == (65, 65)
+    assert "must be 19,200 bytes long, not 100" in fresh.err
+    assert "--resume" not in fresh.err
+    assert f"must be 19,200 bytes long, not 100; then --resume {upload_id}" in again.err
+
+
 def test_statistics_and_a_picture_are_told(
     ada: Person, lattice: str, array: np.ndarray, tmp_path: Path
 ) -> None:

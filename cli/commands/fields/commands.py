@@ -1,5 +1,6 @@
 """`girih lattices get`, `put`, `fields`, `stats` and `render`: a lattice and its fields."""
 
+import math
 import sys
 from enum import StrEnum
 from operator import itemgetter
@@ -8,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import exit_codes
 from cli.commands import lattices
 from cli.commands.fields import viewing
 from cli.commands.fields.viewing import ColorMap, Projection
 from cli.commands.lattices import LatticeId, numbers, segment
+from cli.failure import Failed
 from cli.terminal import options, output
 from cli.terminal.formats import Format
 from cli.terminal.output import Listing, listing, moment
@@ -19,6 +22,7 @@ from cli.terminal.table import Column
 
 if TYPE_CHECKING:
     from cli.client.rest import Gateway, Json
+    from cli.client.transfers import Source
 
 app = lattices.app
 
@@ -46,6 +50,11 @@ class NumberType(StrEnum):
     @property
     def wire(self) -> str:
         return f"NUMBER_TYPE_{self.name.upper()}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Of one number."""
+        return int(self.name.strip("uintfloa")) // 8
 
 
 @app.verb(
@@ -96,8 +105,11 @@ def put(
         if not (resumable or resume):
             answer = transfers.send(gateway, f"{route}/values", source, params)
         else:
-            upload = _upload(gateway, route, resume, number_type, source.digest())
+            upload = _upload(gateway, route, resume, number_type, source)
             answer = transfers.send_in_parts(gateway, f"{route}/values", source, upload)
+            if "upload" in answer:
+                message = f"{file}: ended too early; go on with {_going_on(upload)}"
+                raise Failed(message, exit_codes.DATAERR)
     field = answer.get("field", answer)
     output.thing(field, output_format, name=name, pairs=_pairs(field))
 
@@ -261,17 +273,26 @@ def _upload(
     route: str,
     upload_id: str | None,
     number_type: NumberType | None,
-    digest: str,
+    source: "Source",
 ) -> "Json":
-    """The upload to go on with, or a new one, whose id stderr tells."""
+    """The upload to go on with, or a new one, whose id stderr tells. Neither where the file is not
+    as long as the field: a new one would keep the digest of what is no field."""
     if upload_id is not None:
-        return gateway.get(f"{route}/uploads/{options.segment(upload_id)}")
+        upload = gateway.get(f"{route}/uploads/{options.segment(upload_id)}")
+        source.check_size(int(upload["sizeBytes"]), _going_on(upload))
+        return upload
     if number_type is None:
         raise typer.BadParameter("say --type with --resumable")
-    body = {"numberType": number_type.wire, "contentDigest": digest}
+    shape = gateway.get(route.partition("/fields/")[0])["shape"]
+    source.check_size(number_type.size_bytes * math.prod(map(int, shape)))
+    body = {"numberType": number_type.wire, "contentDigest": source.digest()}
     upload = gateway.post(f"{route}/uploads", body)
-    print(f"If this is cut off: --resume {upload['uploadId']}", file=sys.stderr)
+    print(f"If this is cut off: {_going_on(upload)}", file=sys.stderr)
     return upload
+
+
+def _going_on(upload: "Json") -> str:
+    return f"--resume {upload['uploadId']}"
 
 
 def _route(gateway: "Gateway", lattice_id: str, name: str) -> str:
