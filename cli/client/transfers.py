@@ -6,9 +6,10 @@ Whatever the size of a file, it is read and written piece by piece.
 import base64
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -60,15 +61,12 @@ class Source:
     def digest(self) -> str:
         """As a `Content-Digest` has it."""
         with self.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-        return f"sha-256=:{base64.b64encode(digest).decode()}:"
+            return _content_digest(hashlib.file_digest(file, "sha256"))
 
     def pieces(self, begin: int, advance: Advance) -> Iterator[bytes]:
         with self.path.open("rb") as file:
             file.seek(begin)
-            while piece := file.read(_PIECE_BYTES):
-                yield piece
-                advance(len(piece))
+            yield from _counted(iter(partial(file.read, _PIECE_BYTES), b""), advance)
 
 
 def send(gateway: "Gateway", route: str, source: Source, params: "dict[str, Json]") -> "Json":
@@ -78,11 +76,21 @@ def send(gateway: "Gateway", route: str, source: Source, params: "dict[str, Json
         return gateway.upload(route, source.pieces(0, advance), headers, _TIMEOUT_S, params)
 
 
-def create_from(gateway: "Gateway", source: Source, params: "dict[str, Json]") -> "Json":
-    """Create a lattice whose blocked sites are in a file of numpy's; the lattice."""
-    headers = {"Content-Type": NPY, "Content-Digest": source.digest()}
-    with bar(source.path.name, source.size_bytes) as advance:
-        pieces = source.pieces(0, advance)
+def create_from(
+    gateway: "Gateway",
+    name: str,
+    bitmap: Callable[[], Iterator[bytes]],
+    size_bytes: int,
+    params: "dict[str, Json]",
+) -> "Json":
+    """Create a lattice whose blocked sites come as a bitmap, which is made twice: its digest is
+    sent first. The lattice."""
+    digest = hashlib.sha256()
+    for piece in bitmap():
+        digest.update(piece)
+    headers = {"Content-Type": RAW, "Content-Digest": _content_digest(digest)}
+    with bar(name, size_bytes) as advance:
+        pieces = _counted(bitmap(), advance)
         answer = gateway.upload(
             "/v1/lattices:upload", pieces, headers, _TIMEOUT_S, params, method="POST"
         )
@@ -102,14 +110,29 @@ def receive(
     gateway: "Gateway", route: str, params: "dict[str, Json]", file: BinaryIO, size_bytes: int
 ) -> None:
     """Write the bytes of an answer to a file as they come."""
+    file.writelines(received(gateway, route, params, size_bytes))
+
+
+def received(
+    gateway: "Gateway", route: str, params: "dict[str, Json]", size_bytes: int
+) -> Iterator[bytes]:
+    """The bytes of an answer as they come."""
     with (
         bar("download", size_bytes) as advance,
         gateway.opened("GET", route, params=params, read_timeout_s=_TIMEOUT_S) as response,
         gateway.guarded(),
     ):
-        for piece in response.iter_bytes(_PIECE_BYTES):
-            file.write(piece)
-            advance(len(piece))
+        yield from _counted(response.iter_bytes(_PIECE_BYTES), advance)
+
+
+def _counted(pieces: Iterator[bytes], advance: Advance) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        advance(len(piece))
+
+
+def _content_digest(digest: "hashlib._Hash") -> str:
+    return f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,9 @@ from cli.terminal.output import Listing, listing, moment
 from cli.terminal.table import Column
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cli.client.rest import Gateway, Json
 
 app = Commands("Lattices: made, listed, looked at and deleted.")
@@ -107,7 +111,7 @@ def create(
             dir_okay=False,
             help="A file with the blocked sites, as large as the lattice: text of . for free and"
             " # for blocked ones, a published .map, a PNG whose dark pixels are blocked, or a"
-            " .npy of booleans.",
+            " .npy of booleans, or of integers that are 0 or 1.",
         ),
     ] = None,
     bit_order: Annotated[
@@ -134,10 +138,10 @@ def create(
         body["neighbourhood"] = "NEIGHBOURHOOD_MOORE"
     if cutting:
         body["cornerRule"] = "CORNER_RULE_CUTTING"
-    if blocked is not None and _is_streamed(blocked):
-        if not (dimensions is None and size is None and shape is None and bit_order is None):
-            raise typer.BadParameter("the shape is that of --blocked")
-        lattice = _streamed(url, blocked, body)
+    large = _large(blocked) if blocked is not None and bit_order is None else None
+    if blocked is not None and large is not None:
+        _check_own(dimensions, size, shape, large.shape)
+        lattice = _streamed(url, blocked, large, body)
     else:
         body |= _sites(dimensions, size, shape, blocked, bit_order)
         with options.gateway(url) as gateway:
@@ -220,23 +224,35 @@ def blocked_(
 
     with options.gateway(url) as gateway:
         route = f"/v1/lattices/{segment(gateway, lattice_id)}"
-        shape = [int(length) for length in gateway.get(route)["shape"]]
-        if file is None and (len(shape) > 2 or math.prod(shape) > _PRINTED_SITES_MAX):
+        lattice = gateway.get(route)
+        shape = [int(length) for length in lattice["shape"]]
+        if file is not None and file.suffix == ".npy":
+            _write_blocked(gateway, route, lattice, file)
+            return
+        sites_max = _PRINTED_SITES_MAX if file is None else files.SITES_MAX
+        if len(shape) > 2 or math.prod(shape) > sites_max:
             raise Failed(_too_much(shape), exit_codes.USAGE)
-        if math.prod(shape) > files.SITES_MAX:
-            message = f"a lattice of more than {files.SITES_MAX:,} sites has no blocked ones"
-            raise Failed(message, exit_codes.DATAERR)
         bitmap = gateway.content(f"{route}/blocked", bitOrder=BitOrder.little.wire)
-    sites = unpacked(bitmap, shape)
+    sites = files.lines(unpacked(bitmap, shape))
     if file is None:
-        output.print_lines(files.lines(sites), pager=False)
-    elif file.suffix == ".npy":
-        with file.open("wb") as stream:
-            files.write(sites, stream)
-    elif len(shape) > 2:
-        raise Failed(_too_much(shape), exit_codes.USAGE)
+        output.print_lines(sites, pager=False)
     else:
-        file.write_text("".join(f"{line}\n" for line in files.lines(sites)))
+        file.write_text("".join(f"{line}\n" for line in sites))
+
+
+def _write_blocked(gateway: "Gateway", route: str, lattice: "Json", file: Path) -> None:
+    from cli.client import transfers
+    from cli.grids import files
+    from girih.client.lattices import arrays
+
+    shape = [int(length) for length in lattice["shape"]]
+    count = math.prod(shape)
+    if count > files.SITES_MAX and not int(lattice.get("blockedSites", 0)):
+        raise Failed(f"none of its {count:,} sites is blocked", exit_codes.DATAERR)
+    order = {"bitOrder": BitOrder.little.wire}
+    pieces = transfers.received(gateway, f"{route}/blocked", order, -(-count // 8))
+    with arrays.replaced(file) as beside, beside.open("wb") as stream:
+        files.write_blocked(pieces, shape, stream)
 
 
 @app.verb(
@@ -370,11 +386,7 @@ def _sites(
     from girih.client.lattices.arrays import packed
 
     own_shape, packed_sites = packed(files.read(blocked))
-    if dimensions is not None or size is not None:
-        raise typer.BadParameter("the size is that of --blocked")
-    if shape is not None and numbers(shape, "--shape") != list(own_shape):
-        own = "x".join(map(str, own_shape))
-        raise typer.BadParameter(f"must be {own} as --blocked is", param_hint="--shape")
+    _check_own(dimensions, size, shape, own_shape)
     return {
         "shape": list(own_shape),
         "bitOrder": BitOrder.little.wire,
@@ -382,23 +394,37 @@ def _sites(
     }
 
 
-def _is_streamed(file: Path) -> bool:
-    """Whether it is an array of numpy of more sites than one message has bits for."""
+def _check_own(
+    dimensions: int | None, size: int | None, shape: str | None, own_shape: Sequence[int]
+) -> None:
+    """Raise BadParameter where another shape is given than that of --blocked."""
+    if dimensions is not None or size is not None:
+        raise typer.BadParameter("the size is that of --blocked")
+    if shape is not None and numbers(shape, "--shape") != list(own_shape):
+        own = "x".join(map(str, own_shape))
+        raise typer.BadParameter(f"must be {own} as --blocked is", param_hint="--shape")
+
+
+def _large(file: Path) -> "NDArray[np.generic] | None":
+    """An array of numpy of more sites than one message has bits for."""
     from cli.grids import files
 
-    with file.open("rb") as stream:
-        is_npy = stream.read(6) == b"\x93NUMPY"
-    return is_npy and file.stat().st_size > files.SITES_MAX
+    return files.large(file)
 
 
-def _streamed(url: str | None, file: Path, body: "dict[str, Json]") -> "Json":
-    """A lattice with the blocked sites of a file of any size."""
+def _streamed(
+    url: str | None, file: Path, array: "NDArray[np.generic]", body: "dict[str, Json]"
+) -> "Json":
+    """A lattice with the blocked sites of an array of any size."""
     from cli.client import transfers
+    from cli.grids import files
 
+    params = {**body, "shape": list(array.shape), "bitOrder": BitOrder.little.wire}
     with options.gateway(url) as gateway:
         # Called just before: the token that the upload goes with is good.
         gateway.get("/v1/lattices", pageSize=1)
-        return transfers.create_from(gateway, transfers.Source.of(file), body)
+        bitmap = partial(files.bitmap, file, array)
+        return transfers.create_from(gateway, file.name, bitmap, -(-array.size // 8), params)
 
 
 def _bitmap(file: Path) -> bytes:

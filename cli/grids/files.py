@@ -3,8 +3,11 @@
 Knows no lattice and no call.
 """
 
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,14 +18,19 @@ from cli.grids import png
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+T = TypeVar("T", bound=np.generic)
+
 SITES_MAX = 2**25
-"""The most sites of a lattice that has blocked ones: a bitmap of 4 MiB."""
+"""The most sites whose bitmap fits into a message, and that are looked at in memory."""
 FILE_BYTES_MAX = 2**26
 """Of text and pictures. Of an array only the sites are counted."""
 
 PIXELS_MAX = 2**24
 """Of a picture, which takes up to 12 bytes a pixel while it is read."""
 
+_MAGIC = b"\x93NUMPY"
+_SITES_AT_ONCE = 2**23
+"""Of an array that is larger: a multiple of eight."""
 _FREE, _BLOCKED = b".GS", b"#@OTW"
 _IS_BLOCKED = np.zeros(256, np.bool_)
 _IS_BLOCKED[list(_BLOCKED)] = True
@@ -36,15 +44,36 @@ def read(path: Path) -> "NDArray[np.bool_]":
     """True where a site is blocked: of a text and of a picture the rows are the first axis.
 
     Raises Failed, which names the file and what is wrong, before it takes more memory than
-    the largest lattice needs.
+    SITES_MAX sites need.
     """
+    with _blamed(path), path.open("rb") as file:
+        head = file.read(8)
+        if head.startswith(_MAGIC):
+            return _array(path)
+        return _content(head + file.read(FILE_BYTES_MAX))
+
+
+def large(path: Path) -> "NDArray[np.generic] | None":
+    """An array of more than SITES_MAX sites, mapped into memory; None for any other file."""
+    with _blamed(path), path.open("rb") as file:
+        array = _mapped(path) if file.read(len(_MAGIC)) == _MAGIC else None
+    return array if array is not None and array.size > SITES_MAX else None
+
+
+def bitmap(path: Path, array: "NDArray[np.generic]") -> Iterator[bytes]:
+    """Which sites are blocked in a large array, a bit for each in C order, the lowest of each byte
+    first: a MiB at a time. Raises Failed for numbers other than 0 and 1."""
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
+    for begin in range(0, array.size, _SITES_AT_ONCE):
+        with _blamed(path):
+            part = _booleans(flat[begin : begin + _SITES_AT_ONCE])
+        yield np.packbits(part, bitorder="little").tobytes()
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            head = file.read(8)
-            if head.startswith(b"\x93NUMPY"):
-                return _array(path)
-            content = head + file.read(FILE_BYTES_MAX)
-        return _content(content)
+        yield
     except (ValueError, EOFError) as error:
         raise Failed(f"--blocked: {path}: {error}", exit_codes.DATAERR) from error
     except OSError as error:
@@ -58,18 +87,27 @@ def _content(content: bytes) -> "NDArray[np.bool_]":
     return _checked(png.dark(content, PIXELS_MAX) if is_picture else _text(content))
 
 
-def _checked(blocked: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
+def _checked(blocked: "NDArray[T]") -> "NDArray[T]":
     if not 1 <= blocked.size <= SITES_MAX:
         raise ValueError(f"must have 1 to {SITES_MAX:,} sites, not {blocked.size:,}")
     return blocked
 
 
 def _array(path: Path) -> "NDArray[np.bool_]":
-    # Mapped, so that an array that is too large is not read.
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = _mapped(path)
+    _checked(array)
+    return _booleans(array)
+
+
+def _mapped(path: Path) -> "NDArray[np.generic]":
+    """Not read, however large it is."""
+    array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.dtype.kind not in "bui":
         raise ValueError(f"must be an array of booleans or integers, not of {array.dtype}")
-    _checked(array)
+    return array
+
+
+def _booleans(array: "NDArray[np.generic]") -> "NDArray[np.bool_]":
     blocked: NDArray[np.bool_] = np.asarray(array, dtype=bool)
     if array.dtype.kind != "b" and not (blocked == array).all():
         raise ValueError("must be 0 where a site is free, and 1 where it is blocked")
@@ -107,3 +145,18 @@ def lines(blocked: "NDArray[np.bool_]") -> list[str]:
 def write(array: "NDArray[np.generic]", file: IO[bytes]) -> None:
     """As numpy writes it, without anything that needs to be trusted when it is read."""
     np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def write_blocked(bitmap: Iterable[bytes], shape: Sequence[int], file: IO[bytes]) -> None:
+    """A bitmap that comes piece by piece, the lowest bit of each byte first, as an array of
+    booleans. An empty one blocks no site."""
+    head = {"descr": "|b1", "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(file, head)
+    left = sites = math.prod(shape)
+    for piece in bitmap:
+        bits = np.unpackbits(np.frombuffer(piece, np.uint8), bitorder="little")[:left]
+        file.write(bits.data)
+        left -= bits.size
+    if left == sites:
+        while left:
+            left -= file.write(bytes(min(left, _SITES_AT_ONCE)))

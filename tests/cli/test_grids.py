@@ -1,8 +1,10 @@
 """Blocked sites from files of every kind, and from files that are none."""
 
+import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -181,3 +183,49 @@ def test_an_array_that_is_too_large_is_not_read(path: Path) -> None:
 
     with pytest.raises(Failed, match="1 to 33,554,432 sites"):
         files.read(path)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["|b1", "|u1", "<i8", ">i2"])
+def test_a_large_array_of_any_integers_is_a_bitmap_piece_by_piece(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, order: Literal["C", "F"]
+) -> None:
+    monkeypatch.setattr(files, "SITES_MAX", 20)
+    monkeypatch.setattr(files, "_SITES_AT_ONCE", 16)
+    cube = np.random.default_rng(8).random((3, 5, 7)) < 0.4
+    with path.open("wb") as file:
+        np.save(file, np.array(cube, kind, order=order))
+
+    array = files.large(path)
+    assert array is not None
+    pieces = list(files.bitmap(path, array))
+    written = io.BytesIO()
+    files.write_blocked(pieces, cube.shape, written)
+
+    assert b"".join(pieces) == np.packbits(cube, bitorder="little").tobytes()
+    assert max(map(len, pieces)) == 2
+    read = np.load(io.BytesIO(written.getvalue()))
+    assert read.dtype == bool
+    assert (read == cube).all()
+
+
+def test_a_bitmap_that_is_empty_blocks_no_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_SITES_AT_ONCE", 16)
+    written = io.BytesIO()
+
+    files.write_blocked([b""], (3, 15), written)
+
+    assert np.load(io.BytesIO(written.getvalue())).tolist() == [[False] * 15] * 3
+
+
+def test_a_large_array_of_other_numbers_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SITES_MAX", 20)
+    with path.open("wb") as file:
+        np.save(file, np.arange(21) // 20 * 2)
+    array = files.large(path)
+    assert array is not None
+
+    with pytest.raises(Failed, match=r"^--blocked: .*must be 0 where"):
+        list(files.bitmap(path, array))

@@ -128,6 +128,27 @@ def test_blocked_sites_come_from_a_file_and_go_to_one(ada: Person, tmp_path: Pat
     assert (other.code, "3x4" in other.err) == (2, True)
 
 
+def test_more_blocked_sites_than_a_message_holds_go_up_and_come_down(
+    ada: Person, tmp_path: Path
+) -> None:
+    mask, back = tmp_path / "mask.npy", tmp_path / "back.npy"
+    sites = np.lib.format.open_memmap(mask, "w+", np.int16, shape=(5_793, 5_793))
+    sites[::7, ::5] = 1
+    sites.flush()
+
+    made = ada.does("lattices", "create", "--from-npy", str(mask)).out.strip()
+    ada.does("lattices", "blocked", made, "--output-file", str(back))
+    printed = ada.girih("lattices", "blocked", made, "--output-file", str(tmp_path / "maze.txt"))
+    free = ada.does("lattices", "create", "--shape", "5793x5793").out.strip()
+    none = ada.girih("lattices", "blocked", free, "--output-file", str(back))
+
+    read = np.load(back)
+    assert read.dtype == bool
+    assert (read == sites).all()
+    assert (printed.code, "--output-file FILE.npy" in printed.err) == (2, True)
+    assert (none.code, "none of its 33,558,849 sites is blocked" in none.err) == (65, True)
+
+
 def test_distances_are_told_of_sites_or_written_of_all(ada: Person, tmp_path: Path) -> None:
     text, file = tmp_path / "maze.txt", tmp_path / "field.npy"
     text.write_text("..#.\n..#.\n")
