@@ -165,7 +165,7 @@ def _structure() -> None:
     betweenness(rows, np.arange(rows.count), _GO)
     multiply(rows, np.ones(rows.count))
     log_spanning_trees(rows, clusters.labels[rows.sites], _GO)
-    cheapest_tree(rows, np.ones(rows.count))
+    cheapest_tree(rows, np.arange(rows.count, dtype=np.float64), _GO)
     greedy(rows, _GO)
     two_colours(rows, _GO)
     louvain(rows, 0, _GO)

@@ -12,7 +12,7 @@ from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import BLOCKABLE_SITES_MAX, Computation, Method
 from services.lattice.errors import WorkTooLarge
 from services.lattice.geometry import Geometry
-from services.lattice.kernels.structure.graph.trees import cheapest_tree
+from services.lattice.kernels.structure.graph.trees import BYTES_PER_EDGE, cheapest_tree
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.costs import digest_of
@@ -55,8 +55,9 @@ async def find_tree(
         work = Work(looks=4 * count, size_bytes=40 * count, kinds=())
         parts = await computed(context, work, partial(_comb, geometry, listed=listed))
     else:
-        looks = 8 * lattice.looks_max
-        work = graph_work(lattice, looks, bytes_per_site=60 * len(geometry.shape))
+        laid_out = graph_work(lattice, 8 * lattice.looks_max, bytes_per_site=64)
+        listed_bytes = BYTES_PER_EDGE * geometry.edges
+        work = replace(laid_out, size_bytes=laid_out.size_bytes + listed_bytes)
         parts = await computed(context, work, partial(_cheapest, lattice, costs, listed=listed))
     assert parts[0].computation is not None
     context.record(parts[0].computation)
@@ -89,8 +90,8 @@ def _cheapest(
     clock = Clock()
     rows = graph_of(lattice, stop)
     prices = np.ones(rows.count) if costs is None else costs.as_floats[rows.sites]
-    edges, cost = cheapest_tree(rows, prices)
-    held = rows.bytes_held + 4 * edges.nbytes
+    edges, cost = cheapest_tree(rows, prices, stop.flag)
+    held = rows.bytes_held + BYTES_PER_EDGE * len(rows.neighbours) // 2
     computation = replace(
         clock.computation(Method.KRUSKAL, expanded=rows.count, held=held),
         costs_digest=digest_of(costs),

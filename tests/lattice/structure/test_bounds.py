@@ -1,5 +1,6 @@
 """An answer takes what was reserved for it, and ends soon once nobody waits."""
 
+import math
 import tracemalloc
 from typing import Any
 
@@ -8,12 +9,17 @@ import pytest
 
 from services.lattice.computing.compute import Stop, Stopped
 from services.lattice.errors import WorkTooLarge
+from services.lattice.kernels import slices
+from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.slices import Cancelled
 from services.lattice.kernels.structure.free.axes import log_spanning_trees
 from services.lattice.kernels.structure.graph.percolation import spanning_probabilities
+from services.lattice.kernels.structure.graph.rows import rows_of
+from services.lattice.kernels.structure.graph.trees import cheapest_tree, rising
 from services.lattice.operations.context import OperationContext
 from services.lattice.structure.percolation import percolate, sweep_query
-from tests.lattice.worlds import geometry, held, operations_on, spec
+from tests.lattice.kernels.reference import Plain, grid_of
+from tests.lattice.worlds import blocked_spec, geometry, held, operations_on, spec
 
 GO = np.zeros(1, np.uint8)
 
@@ -74,6 +80,38 @@ def test_terms_of_spanning_trees_are_given_up_between_some_and_others() -> None:
 
     with pytest.raises(Stopped):
         log_spanning_trees(geometry(1_000, 1_000, 1_000), stop.check)
+
+
+def test_a_cheapest_tree_is_given_up_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "LOOKS_PER_SLICE", 256)
+    frame = blocked_spec(geometry(20, 20), 0.1, seed=1)
+    grid = grid_of(Plain.of(frame))
+    rows = rows_of(grid, count_edges(grid, GO), GO)
+    costs = np.random.default_rng(1).random(rows.count)
+    flag = set_later(10**9)
+    edges = len(rows.neighbours) // 2
+
+    cheapest_tree(rows, costs, flag)
+
+    looks = 10**9 - flag.looks_left
+    # Prices are gone through once for each byte that differs.
+    assert looks > 7 * edges // 128
+    for looks_left in range(0, looks, 5):
+        with pytest.raises(Cancelled):
+            cheapest_tree(rows, costs, set_later(looks_left))
+
+
+@pytest.mark.parametrize("kind", ["any", "whole", "alike", "none"])
+def test_prices_rise_as_a_stable_sort_has_them(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    values = {
+        "any": np.concatenate((rng.random(999) * 10.0 ** rng.integers(-300, 300, 999), [math.inf])),
+        "whole": rng.integers(0, 9, 1_000) / 2 * rng.choice([1.0, -0.0], 1_000),
+        "alike": np.ones(1_000),
+        "none": np.zeros(0),
+    }[kind]
+
+    assert rising(values, GO).tolist() == np.argsort(values, kind="stable").tolist()
 
 
 def test_shares_are_given_up_between_two_of_them() -> None:

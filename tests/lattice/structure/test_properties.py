@@ -181,7 +181,7 @@ def test_trees_are_those_of_linear_algebra(requested: LatticeSpec, data: st.Data
         members = np.flatnonzero(labels == label)[1:]
         trees += np.linalg.slogdet(graph.laplacian[np.ix_(members, members)])[1]
 
-    edges, cost = cheapest_tree(rows, prices)
+    edges, cost = cheapest_tree(rows, prices, GO)
     log_count = log_spanning_trees(rows, clusters_of(grid, GO).labels[rows.sites], GO)
 
     assert log_count == pytest.approx(trees, abs=1e-8)
