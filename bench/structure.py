@@ -195,7 +195,7 @@ def betweenness(shape: tuple[int, ...]) -> Question:
         frame = geometry(shape)
 
         def ask() -> Answer:
-            sums = [one.at(sites) for one in free.betweenness(frame)]
+            sums = [one.at(sites) for one in free.betweenness(frame, lambda: None)]
             total: NDArray[np.float64] = np.sum(sums, axis=0)
             return (total - (2 * frame.sites - 1)) / 2
 

@@ -171,7 +171,7 @@ def _structure() -> None:
     louvain(rows, 0, _GO)
     spanning_thresholds(_square(3), 0, 1, 0, _GO)
     for ring in (False, True):
-        share_tables(Axis(3, ring), np.full(1, 0.5))
+        share_tables(Axis(3, ring), np.full(1, 0.5), lambda: None)
 
 
 def _transforms() -> None:

@@ -221,7 +221,7 @@ def _finder(
         return lambda part: free.degree(geometry, sites(part))
     if query.measure is Measure.CLOSENESS:
         return lambda part: free.closeness(geometry, sites(part))
-    sums = _sums(geometry, query)
+    sums = _sums(geometry, query, stop)
     region = query.selected.region
     if region is not None and region.shape == geometry.shape:
         totals = np.zeros(geometry.sites)
@@ -237,11 +237,11 @@ def _finder(
     return find
 
 
-def _sums(geometry: Geometry, query: CentralityQuery) -> Sequence[ProductSum]:
+def _sums(geometry: Geometry, query: CentralityQuery, stop: Stop) -> Sequence[ProductSum]:
     if query.measure is Measure.HARMONIC:
         return [free.harmonic(geometry)]
     if query.measure is Measure.BETWEENNESS:
-        return free.betweenness(geometry)
+        return free.betweenness(geometry, stop.check)
     if query.measure is Measure.EIGENVECTOR:
         return [free.eigenvector(geometry)]
     if query.measure is Measure.PAGERANK:

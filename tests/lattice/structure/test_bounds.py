@@ -12,7 +12,9 @@ from services.lattice.errors import WorkTooLarge
 from services.lattice.kernels import slices
 from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.slices import Cancelled
-from services.lattice.kernels.structure.free.axes import log_spanning_trees
+from services.lattice.kernels.structure.free import centralities
+from services.lattice.kernels.structure.free.axes import Axis, log_spanning_trees
+from services.lattice.kernels.structure.free.centralities import share_tables
 from services.lattice.kernels.structure.graph.percolation import spanning_probabilities
 from services.lattice.kernels.structure.graph.rows import rows_of
 from services.lattice.kernels.structure.graph.trees import cheapest_tree, rising
@@ -99,6 +101,26 @@ def test_a_cheapest_tree_is_given_up_wherever_it_is(monkeypatch: pytest.MonkeyPa
     for looks_left in range(0, looks, 5):
         with pytest.raises(Cancelled):
             cheapest_tree(rows, costs, set_later(looks_left))
+
+
+@pytest.mark.parametrize("ring", [True, False])
+def test_betweenness_is_given_up_between_some_nodes_and_others(
+    monkeypatch: pytest.MonkeyPatch,
+    ring: bool,
+) -> None:
+    monkeypatch.setattr(centralities, "_TERMS_AT_ONCE", 3 * 9**2)
+    axis, nodes = Axis(9, ring), np.linspace(0.1, 0.9, 10)
+    stop = Stop()
+
+    stop.flag = set_later(4)
+    whole = share_tables(axis, nodes, stop.check)
+
+    for looks in range(4):
+        stop.flag = set_later(looks)
+        with pytest.raises(Stopped):
+            share_tables(axis, nodes, stop.check)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(whole, share_tables(axis, nodes, lambda: None))
 
 
 @pytest.mark.parametrize("kind", ["any", "whole", "alike", "none"])

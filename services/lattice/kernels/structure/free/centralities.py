@@ -15,6 +15,9 @@ from services.lattice.kernels.structure.free.quadrature import (
     inverse_by_exponentials,
 )
 
+_TERMS_AT_ONCE = 1 << 24
+"""So many are added in some tens of milliseconds."""
+
 
 @dataclass(frozen=True, eq=False)
 class ProductSum:
@@ -131,7 +134,7 @@ def _geometric(z: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return total
 
 
-def betweenness(geometry: Geometry) -> list[ProductSum]:
+def betweenness(geometry: Geometry, check: Check) -> list[ProductSum]:
     """Sums that together are 2 * betweenness + 2 N - 1, over unordered pairs.
 
     The share of the shortest paths from s to t that pass v is a quotient of multinomials. The
@@ -142,7 +145,7 @@ def betweenness(geometry: Geometry) -> list[ProductSum]:
     axes = axes_of(geometry)
     nodes, weights = gauss_legendre(betweenness_nodes(geometry))
     # Those of a square are alike.
-    tables = {axis: share_tables(axis, nodes) for axis in set(axes)}
+    tables = {axis: share_tables(axis, nodes, check) for axis in set(axes)}
     shares = [tables[axis] for axis in axes]
     sums = [ProductSum(weights, [share for share, _ in shares])]
     for chosen in range(len(axes)):
@@ -158,7 +161,7 @@ def betweenness_nodes(geometry: Geometry) -> int:
 
 
 def share_tables(
-    axis: Axis, nodes: NDArray[np.float64]
+    axis: Axis, nodes: NDArray[np.float64], check: Check
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For each site v of an axis and each node x, sums over the s and t that v lies between.
 
@@ -168,12 +171,17 @@ def share_tables(
     """
     share, weighted = np.zeros((2, axis.length, len(nodes)))
     others = np.ascontiguousarray(nodes[::-1])
-    if not axis.ring:
-        add_path_shares(nodes, others, share, weighted)
-        return share, weighted
     row = np.zeros((2, len(nodes)))
-    add_ring_shares(nodes, others, axis.length, row)
-    share[:], weighted[:] = row
+    at_once = max(1, _TERMS_AT_ONCE // axis.length**2)
+    for first in range(0, len(nodes), at_once):
+        check()
+        last = min(first + at_once, len(nodes))
+        if axis.ring:
+            add_ring_shares(nodes, others, axis.length, first, last, row)
+        else:
+            add_path_shares(nodes, others, first, last, share, weighted)
+    if axis.ring:
+        share[:], weighted[:] = row
     return share, weighted
 
 
@@ -181,17 +189,19 @@ def share_tables(
 def add_path_shares(
     nodes: NDArray[np.float64],
     others: NDArray[np.float64],
+    first: int,
+    last: int,
     share: NDArray[np.float64],
     weighted: NDArray[np.float64],
 ) -> None:
-    """Add the sums of `share_tables` of a path, in O(length^2) for each node.
+    """Add the sums of `share_tables` of a path at some of its nodes: O(length^2) for each.
 
     From one site to the next the sums gain a row and lose a column. What has s below v and t above
     is one sum, and the other way round that of the site as far from the other end; s = t = v is
     in both.
     """
-    length, count = share.shape
-    for q in range(count):
+    length = share.shape[0]
+    for q in range(first, last):
         x, y = nodes[q], others[q]
         total, total_weighted = add_line(y, 1.0, 0, length)
         for v in range(length):
@@ -225,11 +235,16 @@ def add_line(ratio: float, start: float, fixed: Int, count: Int) -> tuple[float,
 
 @kernel
 def add_ring_shares(
-    nodes: NDArray[np.float64], others: NDArray[np.float64], length: int, row: NDArray[np.float64]
+    nodes: NDArray[np.float64],
+    others: NDArray[np.float64],
+    length: int,
+    first: int,
+    last: int,
+    row: NDArray[np.float64],
 ) -> None:
     """Add the sums of `share_tables` of a ring to `row`, of shape (2, Q): all sites are alike."""
     half = length // 2
-    for q in range(nodes.shape[0]):
+    for q in range(first, last):
         x, y = nodes[q], others[q]
         start = 1.0
         for a in range(half + 1):
