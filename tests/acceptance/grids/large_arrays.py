@@ -4,8 +4,9 @@
 
 Starts a lattice service of its own. A plane of 2,000 x 2,000 and a cube of 500^3 sites, 30 % of
 them blocked, come as `.npy` files in streams; a path from corner to corner is found on each, looked
-at step by step, and drawn into FOLDER. Then 10^9 sites come as bits, in pieces of 1 MiB: while they
-come the service holds no more than their bitmap, twice, and a fixed rest.
+at step by step, and drawn into FOLDER; the picture has a line there and nowhere else. Then 10^9
+sites come as bits, in pieces of 1 MiB: while they come the service holds no more than their bitmap,
+twice, and a fixed rest.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import grpc.aio
 import numpy as np
 from google.api.httpbody_pb2 import HttpBody
 from numpy.typing import NDArray
+from PIL import Image
 
 from girih.lattice.v1 import lattice_pb2, pictures_pb2, uploads_pb2
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
@@ -41,7 +43,6 @@ from tests.processes import (
 _MIB = 2**20
 _REST_BYTES = 256 * _MIB
 """What the service may hold beside bitmaps: transfers on their way, and what counting takes."""
-_PNG = b"\x89PNG\r\n\x1a\n"
 _CALL_S = 600.0
 
 
@@ -115,7 +116,7 @@ async def prove_path(service: Service, shape: tuple[int, ...], folder: Path, see
     png = await service.picture(lattice.lattice_id, path, len(shape))
     name = "x".join(map(str, shape))
     await asyncio.to_thread((folder / f"{name}.png").write_bytes, png)
-    is_well = _is_a_path(blocked, path) and png.startswith(_PNG)
+    is_well = _is_a_path(blocked, path) and _shows(png, path, shape)
     print(
         f"{name}: {blocked.nbytes / _MIB:,.0f} MiB up in {uploaded_s:.1f} s, a path of"
         f" {path.steps:,} steps in {search_s * 1e3:,.0f} ms, a picture of {len(png):,} bytes,"
@@ -180,6 +181,31 @@ def _is_a_path(blocked: NDArray[np.bool_], path: lattice_pb2.Path) -> bool:
     steps = np.abs(np.diff(sites, axis=0)).sum(axis=1)
     ends = (sites[0] == 0).all() and (sites[-1] == np.array(blocked.shape) - 1).all()
     return bool(ends and (steps == 1).all() and not blocked[tuple(sites.T)].any())
+
+
+def _shows(png: bytes, path: lattice_pb2.Path, shape: tuple[int, ...]) -> bool:
+    """Whether a picture has a red line where the path is, between dots, and nowhere else."""
+    red, green, blue = np.moveaxis(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), 2, 0)
+    is_line = (red > 160) & (green < 120) & (blue < 120)
+    pixels = np.array(is_line.shape) / shape[:2]
+    sites = np.array(path.sites).reshape(-1, path.axis_count)[:, :2]
+    places = ((sites + 0.5) * pixels).astype(int)
+    is_path = np.zeros_like(is_line)
+    is_path[tuple(places.T)] = True
+    is_end = np.zeros_like(is_line)
+    is_end[tuple(places[[0, -1]].T)] = True
+    near = max(4, round(max(pixels)))
+    is_missed = is_path & ~_widened(is_line, near) & ~_widened(is_end, 2 * near)
+    return not is_missed.any() and not (is_line & ~_widened(is_path, near)).any()
+
+
+def _widened(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    """With what is so near to it along both axes."""
+    for axis in (0, 1):
+        padded = np.pad(mask, [(pixels, pixels) if each == axis else (0, 0) for each in (0, 1)])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * pixels + 1, axis)
+        mask = np.asarray(windows.any(axis=-1))
+    return mask
 
 
 async def main(arguments: argparse.Namespace) -> int:
