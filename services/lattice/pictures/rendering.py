@@ -15,11 +15,12 @@ from services.lattice.fields.reading import FieldReader, FieldSource
 from services.lattice.operations.context import OperationContext
 from services.lattice.pictures.drawing import Drawing, Style, draw
 from services.lattice.pictures.projecting import Numbers, Projection, Projector, blocked_numbers
-from services.lattice.pictures.view import DrawnPath, View
+from services.lattice.pictures.view import DrawnPath, View, edges_crossed
 
 _LOOKS_PER_SITE = 2
 _BYTES_PER_SITE = 10
 _LOOKS_PER_PIXEL = 10
+_LOOKS_PER_LINE = 1_000
 _BYTES_PER_PIXEL = 12
 """The picture in colours twice, and its file."""
 _BYTES_PER_SITE_SHOWN = 34
@@ -65,9 +66,11 @@ async def rendered(context: OperationContext, reader: FieldReader, picture: Pict
         shape=picture.spec.geometry.shape,
     )
     pixels = max(view.pixels_max**2, view.rows * view.columns)
-    estimate = Estimate(size_bytes=_BYTES_PER_PIXEL * pixels, looks=_LOOKS_PER_PIXEL * pixels)
+    lines = edges_crossed(picture.path, drawing.shape) if picture.path else 0
+    looks = _LOOKS_PER_PIXEL * pixels + _LOOKS_PER_LINE * lines
+    estimate = Estimate(size_bytes=_BYTES_PER_PIXEL * pixels, looks=looks)
     return await context.compute.run(
-        estimate, lambda _stop: draw(drawing, picture.style), admitted=True
+        estimate, lambda stop: draw(drawing, picture.style, stop.check), admitted=True
     )
 
 

@@ -14,7 +14,7 @@ BAR_PIXELS = 84
 """The width of that bar, with its numbers."""
 
 _CROSSINGS_MAX = 100_000
-"""Each makes a line of its own."""
+"""Each may make a line of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,14 @@ class View:
 
     def place(self, site: Sequence[int]) -> tuple[float, float]:
         """Row and column of a site, in sites shown; outside where it is not shown."""
+        row, column = self.row_and_column(site)
+        return row / self.step, column / self.step
+
+    def row_and_column(self, site: Sequence[int]) -> tuple[int, int]:
+        """As `place`, in sites of the lattice."""
         origin = self.region.origin
         row = 0 if self.row_axis is None else site[self.row_axis] - origin[self.row_axis]
-        column = site[self.column_axis] - origin[self.column_axis]
-        return row / self.step, column / self.step
+        return row, site[self.column_axis] - origin[self.column_axis]
 
     def shows(self, site: Sequence[int]) -> bool:
         """Whether a site lies in what is shown of the other axes."""
@@ -130,7 +134,7 @@ def check_path(geometry: Geometry, path: DrawnPath) -> None:
         if run.count < 1:
             bad.add(f"path.runs[{index}].count", "must be 1 or more")
     bad.raise_if_any()
-    if sum(_edges_crossed(run, lattice) for run in path.runs) > _CROSSINGS_MAX:
+    if edges_crossed(path, lattice) > _CROSSINGS_MAX:
         bad.add("path.runs", f"must go over an edge at most {_CROSSINGS_MAX:,} times")
     bad.raise_if_any()
     _check_inside(geometry, path, bad)
@@ -146,10 +150,14 @@ def _check_inside(geometry: Geometry, path: DrawnPath, bad: Violations) -> None:
         bad.raise_if_any()
 
 
-def _edges_crossed(run: Run, lattice: Sequence[int]) -> int:
-    """How often a run goes over an edge, at most."""
-    moved = zip(run.step, lattice, strict=True)
-    return sum(run.count // length + 1 for by, length in moved if by)
+def edges_crossed(path: DrawnPath, lattice: Sequence[int]) -> int:
+    """How often a path goes over an edge, at most; and no less than it has runs."""
+    return sum(
+        run.count // length + 1
+        for run in path.runs
+        for by, length in zip(run.step, lattice, strict=True)
+        if by
+    )
 
 
 def _axes(axes: int, asked: Asked, bad: Violations) -> tuple[int | None, int]:

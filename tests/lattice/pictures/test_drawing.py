@@ -2,8 +2,8 @@
 
 import io
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,18 +12,26 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.lattice.arrays.chunking import Chunking
+from services.lattice.computing.compute import Compute, Stop, Stopped
+from services.lattice.computing.estimate import Estimate
+from services.lattice.domain import LatticeSpec
+from services.lattice.fields.reading import FieldReader
 from services.lattice.geometry import Geometry, Run
 from services.lattice.pictures.drawing import (
     COLOR_MAPS,
     Drawing,
+    Segment,
     Style,
+    _lines,
     check_style,
     color_tables,
     draw,
 )
 from services.lattice.pictures.projecting import Projection, Projector, blocked_numbers
+from services.lattice.pictures.rendering import Picture, rendered
 from services.lattice.pictures.view import Asked, DrawnPath, View, check_path, view_of
 from services.plumbing.errors import InvalidInput
+from tests.lattice.worlds import operations_on
 
 BLOCKED, NAN = (38, 40, 44), (255, 0, 255)
 
@@ -41,7 +49,7 @@ def picture(
     assert some is not None
     view = view_of(some.shape, Asked(pixels_max=pixels_max, has_bar=has_bar))
     drawing = Drawing(view=view, numbers=numbers, blocked=blocked, path=path, shape=some.shape)
-    image = Image.open(io.BytesIO(draw(drawing, style or Style())))
+    image = Image.open(io.BytesIO(draw(drawing, style or Style(), lambda: None)))
     return np.asarray(image.convert("RGB"))
 
 
@@ -91,13 +99,82 @@ def test_a_path_goes_over_an_edge_and_its_ends_are_marked() -> None:
     assert tuple(pixels[110, 100]) == (236, 236, 232)
 
 
+@pytest.mark.parametrize("step", [(0, 1), (1, 0), (1, 1), (-1, 1)], ids=str)
+def test_a_path_that_goes_around_often_is_one_that_goes_around_twice(
+    step: tuple[int, int],
+) -> None:
+    free, start = np.zeros((10, 10), bool), (3, 4)
+
+    often = picture(None, free, DrawnPath(start=start, runs=[Run(step, 40_000)]))
+    twice = picture(None, free, DrawnPath(start=start, runs=[Run(step, 20)]))
+
+    np.testing.assert_array_equal(often, twice)
+
+
+@pytest.mark.parametrize(
+    ("segments", "lines"),
+    [
+        ([((0, 0), (0, 4)), ((0, 6), (0, 3))], [((0, 0), (0, 6))]),
+        ([((0, 0), (0, 4)), ((0, 5), (0, 6))], [((0, 0), (0, 4)), ((0, 5), (0, 6))]),
+        ([((0, 9), (9, 0)), ((9, 0), (5, 4))], [((0, 9), (9, 0))]),
+        ([((0, 0), (9, 9)), ((1, 0), (9, 8))], [((0, 0), (9, 9)), ((1, 0), (9, 8))]),
+        ([((1, 0), (9, 0)), ((2, 1), (9, 1))], [((1, 0), (9, 0)), ((2, 1), (9, 1))]),
+        ([((1, 1), (1, 1)), ((1, 1), (1, 1)), ((5, 5), (5, 5))], [((1, 1),) * 2, ((5, 5),) * 2]),
+    ],
+)
+def test_what_is_covered_more_than_once_is_drawn_once(
+    segments: list[Segment], lines: list[Segment]
+) -> None:
+    assert _lines(segments, lambda: None) == lines
+
+
+class Leaving(Compute):
+    """Has its caller gone when work looks so often whether it is there."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__(threads=1, bytes_max=1, waiting_max=1)
+        self.looks_left = looks
+
+    async def run(
+        self, estimate: Estimate, work: Callable[[Stop], Any], *, admitted: bool = False
+    ) -> Any:
+        self.estimate, stop = estimate, Stop()
+        stop.check = self._look  # type: ignore[method-assign]  # counts
+        return work(stop)
+
+    def _look(self) -> None:
+        self.looks_left -= 1
+        if self.looks_left < 0:
+            raise Stopped
+
+
+@pytest.mark.parametrize("looks", [0, 1, 9, 20])
+async def test_a_picture_is_given_up_wherever_its_path_is(looks: int) -> None:
+    compute = Leaving(looks)
+    shape = (100, 100)
+    runs = [Run((0, 1), 1), Run((1, 0), 1)] * 100
+    shown = Picture(
+        spec=LatticeSpec(geometry=Geometry(shape, (True, True), moore=False, no_cutting=True)),
+        source=None,
+        view=view_of(shape, Asked()),
+        style=Style(),
+        path=DrawnPath(start=(0, 0), runs=runs),
+    )
+
+    with pytest.raises(Stopped):
+        await rendered(operations_on(compute), cast("FieldReader", None), shown)
+
+    assert compute.estimate.looks > 1_000 * len(runs)
+    await compute.close()
+
+
 @pytest.mark.parametrize("shape", [(5000, 4096), (1, 9000), (4096, 4096), (3, 2)], ids=str)
 def test_a_picture_is_never_larger_than_asked(shape: tuple[int, int]) -> None:
     view = view_of(shape, Asked(pixels_max=4096, has_bar=True))
     numbers = np.zeros((view.rows, view.columns))
     drawing = Drawing(view=view, numbers=numbers, blocked=None, path=None, shape=shape)
 
-    size = Image.open(io.BytesIO(draw(drawing, Style()))).size
+    size = Image.open(io.BytesIO(draw(drawing, Style(), lambda: None))).size
 
     assert max(size) <= 4096
 
