@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
@@ -38,7 +39,7 @@ from services.lattice.structure.work import (
     graph_work,
     has_formula,
     sites_of,
-    streamed,
+    streamed_parts,
 )
 from services.plumbing.errors import InvalidInput, Violations
 
@@ -125,16 +126,17 @@ async def find_centrality(
     if has_formula(lattice):
         _check_formula(geometry, query)
         work = _formula_work(geometry, query)
-        parts = await computed(context, work, partial(_by_formula, geometry, query))
+        find = partial(computed, context, work, partial(_by_formula, geometry, query))
     elif query.measure in _SEARCHED:
-        parts = await _by_searches(context, lattice, query)
+        work = _searches_work(context, lattice, query)
+        find = partial(_by_searches, context, lattice, query, work)
     else:
         work = graph_work(lattice, _graph_looks(lattice, query.measure), bytes_per_site=64)
-        parts = await computed(context, work, partial(_on_graph, lattice, query))
-    assert parts[0].computation is not None
-    context.record(parts[0].computation)
-    async for part in streamed(context, parts, 8 * sum(len(part.values) for part in parts)):
-        yield part
+        find = partial(computed, context, work, partial(_on_graph, lattice, query))
+    size_bytes = 8 * (query.top_k or query.selected.count)
+    async with aclosing(streamed_parts(context, work, size_bytes, find)) as parts:
+        async for part in parts:
+            yield part
 
 
 def _check_formula(geometry: Geometry, query: CentralityQuery) -> None:
@@ -288,17 +290,18 @@ def _graph_looks(lattice: HeldLattice, measure: Measure) -> int:
     return _ITERATIONS * per_pass if measure is not Measure.DEGREE else per_pass
 
 
+def _searches_work(context: OperationContext, lattice: HeldLattice, query: CentralityQuery) -> Work:
+    geometry = lattice.spec.geometry
+    laid_out = graph_work(lattice, _graph_looks(lattice, query.measure), bytes_per_site=16)
+    scratch = context.compute.threads * searches.bytes_to_search(geometry.sites, geometry.edges)
+    return replace(laid_out, size_bytes=laid_out.size_bytes + scratch)
+
+
 async def _by_searches(
-    context: OperationContext, lattice: HeldLattice, query: CentralityQuery
+    context: OperationContext, lattice: HeldLattice, query: CentralityQuery, work: Work
 ) -> list[CentralityPart]:
     """From every vertex, on as many threads as a tenant has."""
     clock, threads = Clock(), context.compute.threads
-    geometry = lattice.spec.geometry
-    laid_out = graph_work(lattice, _graph_looks(lattice, query.measure), bytes_per_site=16)
-    scratch = threads * searches.bytes_to_search(geometry.sites, geometry.edges)
-    work = replace(laid_out, size_bytes=laid_out.size_bytes + scratch)
-    context.work_limit.check_looks(work.looks)
-    context.work_limit.check_bytes(work.size_bytes)
     laid_ns, rows = await computed(
         context, graph_work(lattice, 0), partial(_timed, partial(graph_of, lattice))
     )

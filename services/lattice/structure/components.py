@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -108,13 +109,12 @@ async def label_components(
     """Yield the labels of sites. Raises WorkTooLarge."""
     if lattice.grid is None:
         work = Work(looks=selected.count, size_bytes=4 * selected.count)
-        parts = await computed(context, work, partial(_all_alike, selected))
+        label = partial(_all_alike, selected)
     else:
-        parts = await computed(context, _work(lattice), partial(_label, lattice, selected))
-    assert parts[0].computation is not None
-    context.record(parts[0].computation)
-    async for part in streamed(context, parts, 4 * selected.count):
-        yield part
+        work, label = _work(lattice), partial(_label, lattice, selected)
+    async with aclosing(streamed(context, work, 4 * selected.count, label)) as parts:
+        async for part in parts:
+            yield part
 
 
 class ComponentLabeller:

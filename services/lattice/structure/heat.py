@@ -1,6 +1,7 @@
 """Heat that flows along edges, and resistances between sites."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -104,16 +105,15 @@ async def find_heat(
         looks = diffusion.heat_work(geometry, query.time, query.selected.count)
         looks += query.selected.count * len(geometry.shape)
         work = Work(looks=looks, size_bytes=24 * query.selected.count + (1 << 25), kinds=())
-        parts = await computed(context, work, partial(_heat_by_formula, geometry, query))
+        heat = partial(_heat_by_formula, geometry, query)
     else:
         degree_max = (3 if geometry.moore else 2) * 3 ** (len(geometry.shape) - 1)
         steps = iterations.heat_steps(degree_max, query.time)
         work = graph_work(lattice, steps * lattice.looks_max, bytes_per_site=64)
-        parts = await computed(context, work, partial(_heat_on_graph, lattice, query))
-    assert parts[0].computation is not None
-    context.record(parts[0].computation)
-    async for part in streamed(context, parts, 8 * query.selected.count):
-        yield part
+        heat = partial(_heat_on_graph, lattice, query)
+    async with aclosing(streamed(context, work, 8 * query.selected.count, heat)) as parts:
+        async for part in parts:
+            yield part
 
 
 def _heat_by_formula(geometry: Geometry, query: HeatQuery, stop: Stop) -> list[HeatPart]:

@@ -1,6 +1,7 @@
 """Sites in groups: colours that no two neighbours share, and communities."""
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +22,6 @@ from services.lattice.structure.work import (
     VALUES_PER_ANSWER,
     Clock,
     Work,
-    computed,
     graph_of,
     graph_work,
     has_formula,
@@ -54,14 +54,13 @@ async def find_colouring(
         work = Work(
             looks=selected.count * len(geometry.shape), size_bytes=40 * selected.count, kinds=()
         )
-        parts = await computed(
-            context, work, partial(_by_sites, lattice.spec, selected, colour, count)
-        )
+        find = partial(_by_sites, lattice.spec, selected, colour, count)
     else:
         work = graph_work(lattice, 2 * lattice.looks_max, bytes_per_site=24)
-        parts = await computed(context, work, partial(_coloured, lattice, selected))
-    async for part in _streamed(context, parts):
-        yield part
+        find = partial(_coloured, lattice, selected)
+    async with aclosing(streamed(context, work, 8 * selected.count, find)) as parts:
+        async for part in parts:
+            yield part
 
 
 async def find_communities(
@@ -71,23 +70,15 @@ async def find_communities(
     if has_formula(lattice):
         looks = selected.count * len(lattice.spec.geometry.shape)
         work = Work(looks=looks, size_bytes=40 * selected.count, kinds=())
-        parts = await computed(context, work, partial(_boxes, lattice.spec, selected))
+        find = partial(_boxes, lattice.spec, selected)
     else:
         looks = _LOUVAIN_PASSES * lattice.looks_max
         degree = len(lattice.spec.geometry.shape) * (9 if lattice.spec.geometry.moore else 2)
         work = graph_work(lattice, looks, bytes_per_site=64 + 80 * degree)
-        parts = await computed(context, work, partial(_louvain, lattice, selected, seed))
-    async for part in _streamed(context, parts):
-        yield part
-
-
-async def _streamed(
-    context: OperationContext, parts: list[GroupsPart]
-) -> AsyncGenerator[GroupsPart]:
-    assert parts[0].computation is not None
-    context.record(parts[0].computation)
-    async for part in streamed(context, parts, sum(one.groups.nbytes for one in parts)):
-        yield part
+        find = partial(_louvain, lattice, selected, seed)
+    async with aclosing(streamed(context, work, 8 * selected.count, find)) as parts:
+        async for part in parts:
+            yield part
 
 
 Groups = Callable[[NDArray[np.int64]], NDArray[np.int64]]

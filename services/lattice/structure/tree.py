@@ -1,6 +1,7 @@
 """A spanning tree that costs least."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,11 +21,12 @@ from services.lattice.structure.work import (
     VALUES_PER_ANSWER,
     Clock,
     Work,
-    computed,
     graph_of,
     graph_work,
     streamed,
 )
+
+_EDGE_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +55,16 @@ async def find_tree(
             )
         count = geometry.sites if listed else 1
         work = Work(looks=4 * count, size_bytes=40 * count, kinds=())
-        parts = await computed(context, work, partial(_comb, geometry, listed=listed))
+        find = partial(_comb, geometry, listed=listed)
     else:
         laid_out = graph_work(lattice, 8 * lattice.looks_max, bytes_per_site=64)
         listed_bytes = BYTES_PER_EDGE * geometry.edges
         work = replace(laid_out, size_bytes=laid_out.size_bytes + listed_bytes)
-        parts = await computed(context, work, partial(_cheapest, lattice, costs, listed=listed))
-    assert parts[0].computation is not None
-    context.record(parts[0].computation)
-    async for part in streamed(context, parts, sum(one.edges.nbytes for one in parts)):
-        yield part
+        find = partial(_cheapest, lattice, costs, listed=listed)
+    size_bytes = _EDGE_BYTES * lattice.lattice.vertices if listed else 0
+    async with aclosing(streamed(context, work, size_bytes, find)) as parts:
+        async for part in parts:
+            yield part
 
 
 def _comb(geometry: Geometry, _stop: Stop, *, listed: bool) -> list[TreePart]:
@@ -79,6 +81,7 @@ def _comb(geometry: Geometry, _stop: Stop, *, listed: bool) -> list[TreePart]:
             tails[hangs] = heads[hangs] - stride
             stride *= length
         edges = np.stack((tails, heads), axis=1)
+        del heads, tails
     return _cut(
         count, float(count), edges, clock.computation(Method.CLOSED_FORM, held=edges.nbytes)
     )
@@ -106,6 +109,7 @@ def _cut(
     parts = []
     once: Computation | None = computation
     for first in range(0, max(1, len(edges)), VALUES_PER_ANSWER):
-        parts.append(TreePart(count, cost, first, edges[first : first + VALUES_PER_ANSWER], once))
+        listed = edges[first : first + VALUES_PER_ANSWER].copy()
+        parts.append(TreePart(count, cost, first, listed, once))
         once = None
     return parts

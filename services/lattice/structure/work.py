@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,17 @@ class Work:
     kinds: Sequence[str] = (STRUCTURE, COUNTING)
 
 
+class Part(Protocol):
+    """A part of an answer."""
+
+    @property
+    def computation(self) -> Computation | None:
+        """How all of it was computed, of the first part alone."""
+
+
+P = TypeVar("P", bound=Part)
+
+
 class Clock:
     """When a computation began."""
 
@@ -60,8 +72,7 @@ class Clock:
 
 async def computed(context: OperationContext, work: Work, compute: Callable[[Stop], T]) -> T:
     """Run something in a thread, if it may take so much. Raises WorkTooLarge and ComputeBusy."""
-    context.work_limit.check_looks(work.looks)
-    context.work_limit.check_bytes(work.size_bytes)
+    _check(context, work)
     await context.compilation.ready(work.kinds)
     estimate = Estimate(size_bytes=work.size_bytes, looks=work.looks)
     with _converging():
@@ -125,14 +136,48 @@ def sites_of(spec: LatticeSpec, selected: Selection, part: slice) -> NDArray[np.
 
 
 async def streamed(
-    context: OperationContext, parts: Sequence[T], size_bytes: int
-) -> AsyncGenerator[T]:
-    """Yield parts of an answer that is there, and hold of the send budget what is not sent."""
+    context: OperationContext, work: Work, size_bytes: int, compute: Callable[[Stop], list[P]]
+) -> AsyncGenerator[P]:
+    """Compute an answer in parts, one at least, which take so many bytes, and yield them.
+
+    Raises as `computed`.
+    """
+    computing = partial(computed, context, work, compute)
+    async with aclosing(streamed_parts(context, work, size_bytes, computing)) as parts:
+        async for part in parts:
+            yield part
+
+
+async def streamed_parts(
+    context: OperationContext,
+    work: Work,
+    size_bytes: int,
+    computing: Callable[[], Awaitable[list[P]]],
+) -> AsyncGenerator[P]:
+    """The same of what is computed in several threads.
+
+    All bytes are held of the send budget before there are any, and then those of what is not
+    sent; what is sent is let go of.
+    """
+    _check(context, work)
     async with context.send_budget.reserved(size_bytes) as reservation:
-        for place, part in enumerate(parts):
-            reservation.keep(size_bytes * (len(parts) - place) // max(1, len(parts)))
+        remaining = await computing()
+        count, computation = len(remaining), remaining[0].computation
+        assert computation is not None
+        context.record(computation)
+        # Emptied in place: the thread that made the list may hold it for a moment yet.
+        remaining.reverse()
+        while remaining:
+            part = remaining.pop()
+            reservation.keep(size_bytes * len(remaining) // count)
             async with context.consumed_in_time():
                 yield part
+
+
+def _check(context: OperationContext, work: Work) -> None:
+    """Raise WorkTooLarge where it is more than a call may take."""
+    context.work_limit.check_looks(work.looks)
+    context.work_limit.check_bytes(work.size_bytes)
 
 
 @contextmanager

@@ -1,15 +1,20 @@
 """What lattices are like as graphs, against plain linear algebra and published values."""
 
+import asyncio
 import math
-from collections.abc import AsyncGenerator
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from services.lattice.computing.compute import Compute, Stop
+from services.lattice.computing.estimate import Estimate
 from services.lattice.domain import LatticeSpec, Method
-from services.lattice.errors import WorkTooLarge
+from services.lattice.errors import ConsumerTooSlow, WorkTooLarge
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.context import OperationContext
@@ -26,7 +31,7 @@ from services.lattice.structure.tree import find_tree
 from services.plumbing.errors import InvalidInput, Violations
 from tests.lattice.kernels.reference import Plain
 from tests.lattice.structure.plain import PlainGraph
-from tests.lattice.worlds import blocked_spec, geometry, held, random_spec, spec
+from tests.lattice.worlds import blocked_spec, geometry, held, operations_on, random_spec, spec
 
 SEEDS = range(16)
 AXES = pytest.mark.parametrize("axis_count", [1, 2, 3])
@@ -664,3 +669,86 @@ async def test_katz_beyond_the_largest_eigenvalue_is_refused(operations: Operati
         with pytest.raises(InvalidInput) as wrong:
             await anext(find_centrality(operations, held(requested), query))
         assert [one.field for one in wrong.value.violations] == ["damping"]
+
+
+def answers_in_parts(
+    operations: OperationContext, requested: LatticeSpec
+) -> dict[str, AsyncGenerator[Any]]:
+    """All rpcs that stream something of each site, by what their parts hold."""
+    lattice, sites = held(requested), everything(requested)
+    heat = heat_query(requested, (0, 0), 1.0, [], None)
+    degrees = centrality_query(requested, Measure.DEGREE, [], None, 0, 0.0)
+    return {
+        "heat": find_heat(operations, lattice, heat),
+        "centrality": find_centrality(operations, lattice, degrees),
+        "components": label_components(operations, lattice, sites),
+        "colours": find_colouring(operations, lattice, sites),
+        "communities": find_communities(operations, lattice, sites, 0),
+        "tree": find_tree(operations, lattice, None, listed=True),
+    }
+
+
+def bytes_of(part: Any) -> int:
+    """What grows with the sites of a part."""
+    return max(one.nbytes for one in vars(part).values() if isinstance(one, np.ndarray))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+async def test_parts_are_held_of_the_send_budget_from_before_they_are_computed_until_they_are_sent(
+    operations: OperationContext, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    requested = blocked_spec(geometry(200, 250), share, seed=1, free=[0])
+    budget, before = operations.send_budget, list[int]()
+    run = operations.compute.run
+
+    async def noted(estimate: Estimate, work: Callable[[Stop], Any]) -> Any:
+        before.append(budget.lent)
+        return await run(estimate, work)
+
+    monkeypatch.setattr(operations.compute, "run", noted)
+    for name, parts in answers_in_parts(operations, requested).items():
+        before.clear()
+        sizes, left = list[int](), list[int]()
+        async for part in parts:
+            sizes.append(bytes_of(part))
+            left.append(budget.lent)
+
+        assert len(sizes) >= 3, name
+        assert sum(sizes) <= before[0] <= sum(sizes) + 0.2 * sum(sizes), name
+        for place, held_bytes in enumerate(left):
+            assert held_bytes >= sum(sizes[place + 1 :]), name
+        assert left[-1] == 0, name
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+async def test_parts_that_were_sent_are_let_go_of(
+    operations: OperationContext, share: float
+) -> None:
+    requested = blocked_spec(geometry(200, 250), share, seed=1, free=[0])
+
+    for name, parts in answers_in_parts(operations, requested).items():
+        async with aclosing(parts):
+            first = weakref.ref(await anext(parts))
+            await anext(parts)
+
+            assert first() is None, name
+
+
+async def linger(parts: AsyncGenerator[Any]) -> None:
+    """Take the first part, and never come back for the next."""
+    async with aclosing(parts):
+        async for _ in parts:
+            await asyncio.Event().wait()
+
+
+async def test_a_reader_that_does_not_come_back_ends_and_holds_nothing() -> None:
+    compute = Compute(threads=1, bytes_max=2 << 30, waiting_max=10)
+    operations = operations_on(compute, part_timeout_s=0.05)
+    requested = blocked_spec(geometry(200, 250), 0.1, seed=1, free=[0])
+
+    for parts in answers_in_parts(operations, requested).values():
+        with pytest.raises(ConsumerTooSlow):
+            await linger(parts)
+
+        assert operations.send_budget.lent == 0
+    await compute.close()
