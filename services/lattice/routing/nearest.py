@@ -1,6 +1,7 @@
 """Which of some sources are nearest to sites: by formula, or from all of them at once."""
 
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -153,13 +154,14 @@ async def _by_search(
     async with context.send_budget.reserved(12 * query.k * query.selected.count) as reservation:
         parts = await context.compute.run(takes, partial(_search, lattice, query))
         held = sum(part.sources.nbytes + part.distances.nbytes for part in parts)
-        for part in parts:
+        while parts:
+            part = parts.popleft()
             held -= part.sources.nbytes + part.distances.nbytes
             reservation.keep(held)
             yield part
 
 
-def _search(lattice: HeldLattice, query: NearestQuery, stop: Stop) -> Sequence[NearestAnswer]:
+def _search(lattice: HeldLattice, query: NearestQuery, stop: Stop) -> deque[NearestAnswer]:
     began_ns = time.perf_counter_ns()
     grid = grid_with_costs(lattice)
     costs = query.costs or unit_costs(lattice.spec)
@@ -172,7 +174,7 @@ def _search(lattice: HeldLattice, query: NearestQuery, stop: Stop) -> Sequence[N
         memory_bytes=nearest.bytes_worked,
         costs_digest=digest_of(query.costs),
     )
-    return list(_cut(lattice.spec.geometry, query, nearest, computation))
+    return deque(_cut(lattice.spec.geometry, query, nearest, computation))
 
 
 def _cut(

@@ -5,6 +5,7 @@ import itertools
 import math
 import sys
 import tracemalloc
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -272,7 +273,7 @@ async def test_no_path_leads_to_what_is_walled_in_however_long(
     bitmap = np.packbits(walls, bitorder="little").tobytes()
     requested = LatticeSpec(geometry=geometry(20, 20), blocked=bitmap)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         paths = await all_simple_paths(
             operations, requested, (0, 0), (19, 19), length_max=sys.float_info.max
         )
@@ -492,6 +493,17 @@ async def test_nearest_sources_are_those_of_the_plainest_search(
             assert far[len(known) :].tolist() == [-1] * (3 - len(known))
             assert [lengths[rank][site] for rank in reached] == pytest.approx(known, abs=1e-9)
             assert len(set(reached)) == len(reached) == len(known)
+
+
+async def test_nearest_sources_that_were_sent_are_let_go_of(operations: OperationContext) -> None:
+    requested = blocked_spec(geometry(300, 300), 0.1, seed=1, free=[0])
+    query = nearest_query(requested, [(0, 0)], 1, [], None, None)
+
+    async with aclosing(nearest_sources(operations, held(requested), query)) as parts:
+        first = weakref.ref(await anext(parts))
+        await anext(parts)
+
+        assert first() is None
 
 
 @pytest.mark.parametrize("is_obstructed", [False, True])
