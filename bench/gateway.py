@@ -6,6 +6,9 @@ routes do a route's plain duties: JSON in and out, the correlation id in and out
 errors as JSON, and verifying the token that they pass on, by the same `Verifier` that believes
 a token again. The gateway does more (it refuses what does not fit, limits, logs and counts).
 
+What a process takes while nobody asks it anything belongs to no request, and is taken off: the
+gateway looks many times a second how the services are, one of which does not run here.
+
     python -m bench.gateway [--rounds 9] [--requests 1500]
 """
 
@@ -19,7 +22,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import grpc.aio
@@ -69,8 +72,23 @@ _LIMITS = dict.fromkeys(
     "1000000",
 )
 """On, and out of the way."""
-Served = tuple[int, str]
-"""A process and its URL."""
+_IDLE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A process that serves, and where."""
+
+    pid: int
+    url: str
+    idle_share: float
+    """What it takes of a core while nobody asks it anything."""
+
+    @classmethod
+    async def at_rest(cls, pid: int, url: str) -> Self:
+        before = _spent_s(pid)
+        await asyncio.sleep(_IDLE_S)
+        return cls(pid, url, (_spent_s(pid) - before) / _IDLE_S)
 
 
 @dataclass(frozen=True)
@@ -113,9 +131,16 @@ async def main(rounds: int, request_count: int) -> int:
             for process in processes:
                 await asyncio.to_thread(process.wait_ready)
             scenarios = await made_scenarios(url, caller)
-            measured = (rounds, request_count)
-            pair = ((gateway.pid, url), (by_hand.pid, by_hand_url))
-            held = [await compare(scenario, *pair, caller, *measured) for scenario in scenarios]
+            pair = (
+                await Served.at_rest(gateway.pid, url),
+                await Served.at_rest(by_hand.pid, by_hand_url),
+            )
+            shares = [f"{one.idle_share:.2%}" for one in pair]
+            print(f"at rest: {shares[0]} of a core, by hand {shares[1]}", flush=True)
+            held = [
+                await compare(scenario, *pair, caller, rounds, request_count)
+                for scenario in scenarios
+            ]
     return 0 if all(held) else 1
 
 
@@ -124,13 +149,13 @@ async def compare(
 ) -> bool:
     """Both in turns; the ratio of each round, and their median."""
     ours_shown, theirs_shown = [
-        _fields(await ask(scenario, url, caller)) for _, url in (ours, theirs)
+        _fields(await ask(scenario, one.url, caller)) for one in (ours, theirs)
     ]
     assert ours_shown == theirs_shown, f"of {scenario.name}: {ours_shown ^ theirs_shown}"
     measured: list[tuple[float, float]] = []
     for _ in range(rounds + 1):
-        by_hand = await cpu_s(scenario, *theirs, caller, count)
-        measured.append((await cpu_s(scenario, *ours, caller, count), by_hand))
+        by_hand = await cpu_s(scenario, theirs, caller, count)
+        measured.append((await cpu_s(scenario, ours, caller, count), by_hand))
     return report(scenario.name, *zip(*measured[1:], strict=True))
 
 
@@ -146,12 +171,13 @@ def report(name: str, ours: Sequence[float], theirs: Sequence[float]) -> bool:
     return holds
 
 
-async def cpu_s(scenario: Scenario, pid: int, url: str, caller: Caller, count: int) -> float:
-    """CPU seconds that process `pid` takes per request."""
-    before = _spent_s(pid)
-    sending = [_send(scenario, url, caller, count // CALLERS) for _ in range(CALLERS)]
+async def cpu_s(scenario: Scenario, served: Served, caller: Caller, count: int) -> float:
+    """CPU seconds that a process takes per request."""
+    began_s, before_s = time.perf_counter(), _spent_s(served.pid)
+    sending = [_send(scenario, served.url, caller, count // CALLERS) for _ in range(CALLERS)]
     await asyncio.gather(*sending)
-    return (_spent_s(pid) - before) / (count // CALLERS * CALLERS)
+    at_rest_s = served.idle_share * (time.perf_counter() - began_s)
+    return (_spent_s(served.pid) - before_s - at_rest_s) / (count // CALLERS * CALLERS)
 
 
 def _spent_s(pid: int) -> float:
