@@ -232,7 +232,7 @@ async def test_too_much_work_is_refused_with_its_estimate_and_the_limit(
 async def test_a_stream_that_its_caller_does_not_read_ends_and_says_so(
     event_store: tuple[Process, str], authority: Authority, tenant: str
 ) -> None:
-    async with replica(event_store[1], authority, tenant, LATTICE_PART_TIMEOUT_S="1") as client:
+    async with replica(event_store[1], authority, tenant, LATTICE_PART_TIMEOUT_S="5") as client:
         await until(client.is_serving)
         # More than the windows of HTTP/2 take, which is what a caller holds that does not read.
         lattice = await client.create(shape=[6_000, 5_000], blocked=bytes([2]) + bytes(3_749_999))
