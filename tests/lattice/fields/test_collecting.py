@@ -13,8 +13,9 @@ from tests.processes import Process
 
 SHAPE = (70, 300, 40)
 SOON = {
-    "LATTICE_UPLOAD_S": "1",
-    "LATTICE_REPLACED_S": "1",
+    # Longer than it takes to write all that is to be collected.
+    "LATTICE_UPLOAD_S": "5",
+    "LATTICE_REPLACED_S": "5",
     "LATTICE_HISTORY_S": "0",
     "LATTICE_COLLECT_INTERVAL_S": "0.1",
 }
