@@ -4,16 +4,21 @@ python -m bench.weighted [--rounds 5] [--seed 1] [--small | --large] [--only WOR
 
 One source to all sites, and one pair of corners; whole and real costs; free lattices and some with
 30 % of their sites blocked. Every answer is compared with ours. What a package needs before it can
-be asked (a graph, an array of weights) is built beforehand and told apart. tcod knows whole costs
-on planes alone. On 200^3 sites (`--large`) no graph is built: it would take tens of GiB.
+be asked (a graph, an array of weights) is built beforehand and told apart. Each answers in a
+process of its own, since graphs of some packages leave a heap in which any later search takes up
+to three times as long. tcod knows whole costs on planes alone. On 200^3 sites (`--large`) no graph
+is built: it would take tens of GiB.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 import dijkstra3d
@@ -35,6 +40,7 @@ OURS = "girih"
 GO = np.zeros(1, np.uint8)
 _GRAPH_SITES_MAX = 1 << 21
 Ask = Callable[[], "NDArray[Any] | float"]
+Build = Callable[[], Ask]
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,18 @@ class Question:
 
 @dataclass
 class Contender:
-    """Someone who answers, and what came of it."""
+    """Someone who answers, in a process of its own, and what came of it."""
 
     name: str
-    ask: Ask
+    process: Connection
     built_s: float
     rounds_s: list[float] = field(default_factory=list)
+
+    def ask(self) -> tuple[float, NDArray[np.float64]]:
+        """How long an answer takes, in seconds, and the answer."""
+        self.process.send(True)
+        answer: tuple[float, NDArray[np.float64]] = self.process.recv()
+        return answer
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -66,8 +78,12 @@ def main(arguments: argparse.Namespace) -> int:
     for question in questions(arguments):
         if arguments.only not in question.name:
             continue
-        contenders = list(contenders_of(question))
-        contest(contenders, arguments.rounds)
+        with ExitStack() as stack:
+            contenders = [
+                stack.enter_context(answering(name, build))
+                for name, build in contenders_of(question)
+            ]
+            contest(contenders, arguments.rounds)
         holds &= compare(question, contenders)
     return 0 if holds else 1
 
@@ -92,25 +108,48 @@ def questions(arguments: argparse.Namespace) -> Iterator[Question]:
                     yield Question(job, costs, to_all)
 
 
-def contenders_of(question: Question) -> Iterator[Contender]:
-    yield built(OURS, lambda: with_kernel(question))
-    yield built("dijkstra3d", lambda: with_dijkstra3d(question))
-    yield built("scikit-image", lambda: with_skimage(question))
+def contenders_of(question: Question) -> Iterator[tuple[str, Build]]:
+    yield OURS, lambda: with_kernel(question)
+    yield "dijkstra3d", lambda: with_dijkstra3d(question)
+    yield "scikit-image", lambda: with_skimage(question)
     is_plane = question.costs.ndim == 2
     if is_plane and question.costs.dtype.kind == "u":
-        yield built("tcod", lambda: with_tcod(question))
+        yield "tcod", lambda: with_tcod(question)
     if question.costs.size > _GRAPH_SITES_MAX:
         return
     graph = SparseGraph(question.job)
-    yield built("rustworkx", lambda: with_rustworkx(question, graph))
-    yield built("networkit", lambda: with_networkit(question, graph))
-    yield built("scipy", lambda: with_scipy(question, graph))
-    yield built("igraph", lambda: with_igraph(question, graph))
+    yield "rustworkx", lambda: with_rustworkx(question, graph)
+    yield "networkit", lambda: with_networkit(question, graph)
+    yield "scipy", lambda: with_scipy(question, graph)
+    yield "igraph", lambda: with_igraph(question, graph)
 
 
-def built(name: str, build: Callable[[], Ask]) -> Contender:
+@contextmanager
+def answering(name: str, build: Build) -> Iterator[Contender]:
+    """Someone who answers until the block ends."""
+    # Forked, so that the question need not be sent. Nothing has been asked here that began threads.
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(build, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    yield Contender(name, ours, ours.recv())
+    ours.send(False)
+    process.join()
+
+
+def _answer(build: Build, asking: Connection) -> None:
+    """Each answers twice, and the second answer counts: what another's answer leaves in the caches
+    of the processor is no part of it."""
     began_s = time.perf_counter()
-    return Contender(name, build(), time.perf_counter() - began_s)
+    ask = build()
+    asking.send(time.perf_counter() - began_s)
+    while asking.recv():
+        ask()
+        began_s = time.perf_counter()
+        answer = ask()
+        seconds = time.perf_counter() - began_s
+        asking.send((seconds, as_floats(answer)))
 
 
 def with_kernel(question: Question) -> Ask:
@@ -251,21 +290,12 @@ def with_igraph(question: Question, graph: SparseGraph) -> Ask:
 
 
 def contest(contenders: Sequence[Contender], rounds: int) -> None:
-    """Let all answer, in turns, and compare the answers with the first's.
-
-    Each answers twice, and the second answer counts: what whoever comes before leaves in caches
-    and in the heap, graphs of a hundred megabytes, is no part of it.
-    """
-    expected = as_floats(contenders[0].ask())
+    """Let all answer, in turns, and compare the answers with the first's."""
+    _, expected = contenders[0].ask()
     for number in range(rounds + 1):
         for contender in contenders:
-            contender.ask()
-            began_s = time.perf_counter()
-            answer = contender.ask()
-            seconds = time.perf_counter() - began_s
-            np.testing.assert_allclose(
-                as_floats(answer), expected, rtol=1e-5, err_msg=contender.name
-            )
+            seconds, answer = contender.ask()
+            np.testing.assert_allclose(answer, expected, rtol=1e-5, err_msg=contender.name)
             if number:  # the first round warms up
                 contender.rounds_s.append(seconds)
 
