@@ -87,7 +87,7 @@ async def batches(service: Service, rounds: int) -> bool:
         ours.append(count / await seconds(appends, callers=BATCH_CALLERS))
     await connection.close()
     name = f"events in batches of {BATCH_EVENTS:,} at {BATCH_CALLERS} callers, of bare COPY"
-    return report(name, ours[1:], limit[1:], at_least=0.5)
+    return report(name, ours[1:], limit[1:], at_least=0.6)
 
 
 def _requests(prefix: str, request_count: int, event_count: int) -> list[pb.AppendRequest]:

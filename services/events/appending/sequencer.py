@@ -29,6 +29,9 @@ a call takes about as many from its bytes to the queue."""
 _WORTH_WRITING = 200
 """So many events waste no commit, and nobody waits for them to become more."""
 
+_FEW = 16
+"""Half of so many are not worth a commit of their own."""
+
 _ALL_LOGS = ""
 """Who holds what waits: each log has a limit of its own besides."""
 
@@ -139,6 +142,8 @@ class Sequencer:
         self._byte_count = 0
         self._draining: asyncio.Task[None] | None = None
         self._is_writing = False
+        self._last_weights: deque[int] = deque(maxlen=2)
+        """Of the last two batches: as much as comes back together, as a rule."""
         self._ahead: _Ahead | None = None
         """What is settled next, as far as that is known."""
 
@@ -222,6 +227,7 @@ class Sequencer:
             if self._queue and all(waiting.is_wanted for waiting in ahead.batch):
                 return self._take(ahead.length), prepared
         await self._let_gather()
+        self._last_weights.append(self._weight)
         return self._take(len(self._front())), None
 
     def _look_ahead(self) -> None:
@@ -249,10 +255,13 @@ class Sequencer:
         """Take what has arrived already into the batch, and wait for nothing that has not.
 
         Callers that were answered together come back together. The first of them would
-        have a batch to itself, and the others would wait until that is durable.
+        have a batch to itself, and the others would wait until that is durable. Half of many are
+        enough: the others come while these are written, and neither side waits for the other.
         """
-        quiet_turns = 0
-        while quiet_turns < _QUIET_TURNS and self._weight < self._worth_writing:
+        quiet_turns, enough = 0, self._worth_writing
+        if self._last_weights:
+            enough = min(enough, max(_FEW, sum(self._last_weights) // 2))
+        while quiet_turns < _QUIET_TURNS and self._weight < enough:
             count = len(self._queue)
             await asyncio.sleep(0)
             quiet_turns = 0 if len(self._queue) > count else quiet_turns + 1
