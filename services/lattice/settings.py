@@ -49,8 +49,8 @@ class Settings(ServerSettings):
     takes 1.25 GiB. A tenant's calls take half of it at most, unless one alone takes more."""
     send_bytes: int = Field(default=512 * _MIB, ge=320 * _MIB, le=2**40)
     """The memory of answers that are computed and that their callers have not read yet, in
-    bytes. One eighth is for small answers, and the largest takes 256 MiB of the rest. A tenant's
-    answers take half of either at most, unless one alone takes more."""
+    bytes. One eighth is for small answers, and the largest, of 512 MiB, takes as much of the rest
+    as there is. A tenant's answers take half of either at most, unless one alone takes more."""
     waiting_calls_max: int = Field(default=256, ge=0, le=100_000)
     """Calls that wait to be computed; the next one is refused with COMPUTE_BUSY. A tenant may
     have half as many. One whose turn does not come within half of its time, or 15 s, is refused

@@ -115,6 +115,23 @@ async def test_is_encoded_before_its_turn(bench: Bench) -> None:
     assert prepared[0].batch.encoded is not None
 
 
+async def test_is_encoded_in_its_turn_where_it_is_large(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.events.appending.committer._AHEAD_BYTES_MAX", 0)
+    await bench.settle(proposal(new_event("a")))
+    prepared: list[Prepared | None] = []
+
+    async def prepare() -> None:
+        prepared.append(await bench.committer.prepare([proposal(new_event("a"))]))
+
+    bench.log.before_write.append(prepare)
+    await bench.settle(proposal(new_event("a")))
+
+    assert prepared[0] is not None
+    assert prepared[0].batch.encoded is None
+
+
 async def test_is_not_prepared_while_nothing_is_on_its_way(bench: Bench) -> None:
     await bench.settle(proposal(new_event("a")))
 

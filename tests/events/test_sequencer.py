@@ -376,16 +376,19 @@ async def test_callers_that_arrive_right_after_each_other_share_a_batch(bench: B
     assert bench.counts.batches == [8]
 
 
-async def test_half_of_many_callers_do_not_wait_for_the_other_half(bench: Bench) -> None:
+@pytest.mark.parametrize(("count", "together"), [(64, 32), (24, 24)])
+async def test_half_of_many_callers_do_not_wait_for_the_other_half(
+    bench: Bench, count: int, together: int
+) -> None:
     async def arrive_after(turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
         await bench.sequencers.append(TENANT, proposal(new_event("a")))
 
-    await asyncio.gather(*bench.start(*[proposal(new_event("a")) for _ in range(64)]))
-    await asyncio.gather(*[arrive_after(turns) for turns in range(64)])
+    await asyncio.gather(*bench.start(*[proposal(new_event("a")) for _ in range(count)]))
+    await asyncio.gather(*[arrive_after(turns) for turns in range(count)])
 
-    assert bench.counts.batches[:2] == [64, 32]
+    assert bench.counts.batches[:2] == [count, together]
 
 
 async def prepared_behind_a_gate(

@@ -67,6 +67,9 @@ ALL_NEW_MIN = 8
 """So many times in a row all streams that were not remembered must have been new, for the next
 to be taken for new unread. A batch that was wrong about that is sent twice."""
 
+_AHEAD_BYTES_MAX = 2**20
+"""Larger batches are encoded when a connection is theirs: there are few of those, and many logs."""
+
 _AWAY = (Unavailable, ResourceExhausted)
 
 _REFUSED_ON_A_STATE = (
@@ -204,6 +207,8 @@ class Committer:
         except (NotAhead, *_AWAY):
             return None
         if not prepared.decision.placed:
+            return prepared
+        if sum([placed.event.byte_count for placed in prepared.decision.placed]) > _AHEAD_BYTES_MAX:
             return prepared
         # The database would idle while it is encoded once its turn has come.
         return prepared._replace(batch=await self._log.encoded(prepared.batch))

@@ -29,8 +29,8 @@ a call takes about as many from its bytes to the queue."""
 _WORTH_WRITING = 200
 """So many events waste no commit, and nobody waits for them to become more."""
 
-_FEW = 16
-"""Half of so many are not worth a commit of their own."""
+_HALF_MIN = 16
+"""A half of fewer is not worth a commit of its own."""
 
 _ALL_LOGS = ""
 """Who holds what waits: each log has a limit of its own besides."""
@@ -259,8 +259,9 @@ class Sequencer:
         enough: the others come while these are written, and neither side waits for the other.
         """
         quiet_turns, enough = 0, self._worth_writing
-        if self._last_weights:
-            enough = min(enough, max(_FEW, sum(self._last_weights) // 2))
+        half = sum(self._last_weights) // 2
+        if half >= _HALF_MIN:
+            enough = min(enough, half)
         while quiet_turns < _QUIET_TURNS and self._weight < enough:
             count = len(self._queue)
             await asyncio.sleep(0)

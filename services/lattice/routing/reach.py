@@ -96,7 +96,8 @@ async def reachable(
     """Yield the sites in C order, so many at a time; one answer at least. Raises WorkTooLarge."""
     find, estimate = await _prepared(context, lattice, query)
     context.work_limit.check_bytes(estimate.size_bytes)
-    async with context.send_budget.reserved(_listed_bytes(lattice, query)) as reservation:
+    listed_bytes = _listed_bytes(lattice, query, await _step_min(context, lattice, query))
+    async with context.send_budget.reserved(listed_bytes) as reservation:
         reach = await context.compute.run(estimate, find)
         context.record(reach.computation)
         computation: Computation | None = reach.computation
@@ -170,14 +171,28 @@ def _prepared_free(
     return partial(_enumerate, geometry, query, region), takes
 
 
-def _listed_bytes(lattice: HeldLattice, query: ReachQuery) -> int:
+async def _step_min(context: OperationContext, lattice: HeldLattice, query: ReachQuery) -> float:
+    """What a step costs at least."""
+    if query.costs is None:
+        return 1.0
+    costs, grid = query.costs, grid_with_costs(lattice)
+    takes = Estimate(size_bytes=10 * grid.sites, looks=grid.sites)
+    least, _ = await context.compute.run(takes, lambda _stop: costs.range_on(grid))
+    return least
+
+
+def _listed_bytes(lattice: HeldLattice, query: ReachQuery, step_min: float) -> int:
     """The most that what is listed takes: within reach of each source, and of all of them."""
     geometry = lattice.spec.geometry
     most = geometry.sites
     if query.costs is None:
-        side = 2 * int(rounded_bound(query.length_max)) + 1
+        most = min(most, _box_around(geometry, query).sites)
+    if step_min > 0:
+        steps = min(rounded_bound(query.length_max) / step_min, max(geometry.shape))
+        # One more where costs are added up: each sum is rounded.
+        side = 2 * (int(steps) + (query.costs is not None)) + 1
         around_each = math.prod(min(length, side) for length in geometry.shape)
-        most = min(_box_around(geometry, query).sites, len(query.sources) * around_each)
+        most = min(most, len(query.sources) * around_each)
     return _SITE_BYTES * (most if query.sites_max is None else min(most, query.sites_max))
 
 

@@ -431,11 +431,13 @@ async def test_sites_that_are_not_taken_yet_are_held_of_the_send_budget(
         assert lent == 16 * (count - part.first_index - len(part.sites))
 
 
+@pytest.mark.parametrize(("cost", "side"), [(None, 5), (1, 7), (2, 5)])
 async def test_no_more_is_reserved_than_lies_within_reach(
-    operations: OperationContext, monkeypatch: pytest.MonkeyPatch
+    operations: OperationContext, monkeypatch: pytest.MonkeyPatch, cost: int | None, side: int
 ) -> None:
     requested = blocked_spec(geometry(300, 300), 0.1, seed=1, free=[0, 299])
-    query = reach_query(requested, [(0, 0), (0, 299)], 2.5, None, None)
+    costs = None if cost is None else SiteCosts(np.full(90_000, cost, np.uint8), mean=False)
+    query = reach_query(requested, [(0, 0), (0, 299)], 2.5, None, costs)
     budget, reserved = operations.send_budget, list[int]()
     compute = operations.compute.run
 
@@ -446,7 +448,7 @@ async def test_no_more_is_reserved_than_lies_within_reach(
     monkeypatch.setattr(operations.compute, "run", noted)
     (answer,) = [part async for part in reachable(operations, held(requested), query)]
 
-    assert reserved == [16 * 2 * 5 * 5]
+    assert reserved[-1] == 16 * 2 * side * side
     assert len(answer.sites) == answer.count <= 2 * 6
 
 
