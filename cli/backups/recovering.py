@@ -20,6 +20,7 @@ _SETTINGS: Final = (
     "recovery_target_time",
     "recovery_target_action",
     "recovery_target_timeline",
+    "hot_standby",
 )
 _RECOVERY_S: Final = 24 * 60 * 60.0
 """As long as a large log may take to be applied."""
@@ -82,6 +83,8 @@ def _report(data: Path, repository: Repository, at: datetime | None) -> None:
         "restore_command": command,
         "recovery_target_action": "promote",
         "recovery_target_timeline": "latest",
+        # Or it says that it is ready as soon as somebody may read, long before all is applied.
+        "hot_standby": "off",
         **({"recovery_target_time": at.isoformat()} if at is not None else {}),
     }
     with (data / "postgresql.auto.conf").open("a") as file:

@@ -1,5 +1,7 @@
 """A server comes back as of any moment that was kept, or not at all; damage is named."""
 
+import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +26,21 @@ def rows_of(data: Path) -> str:
 
 
 def test_all_that_was_kept_is_restored(repository: Repository, tmp_path: Path) -> None:
+    done = recover(TOOLS, repository, tmp_path / "postgres")
+
+    assert rows_of(done.data) == "1,2,3,4"
+
+
+def test_all_is_restored_however_long_the_log_takes_to_be_fetched(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, path = tmp_path / "bin" / "cp", os.environ["PATH"]
+    slow.parent.mkdir(mode=0o755)
+    slow.write_text(f'#!/bin/sh\nsleep 0.5\nexec {shutil.which("cp")} "$@"\n')
+    slow.chmod(0o755)
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{path}")
+
     done = recover(TOOLS, repository, tmp_path / "postgres")
 
     assert rows_of(done.data) == "1,2,3,4"
