@@ -101,24 +101,11 @@ async def test_is_written_as_it_was_prepared(bench: Bench) -> None:
     assert bench.log.calls == ["write"]
 
 
-async def test_is_encoded_before_its_turn(bench: Bench) -> None:
-    await bench.settle(proposal(new_event("a")))
-    prepared: list[Prepared | None] = []
-
-    async def prepare() -> None:
-        prepared.append(await bench.committer.prepare([proposal(new_event("a"))]))
-
-    bench.log.before_write.append(prepare)
-    await bench.settle(proposal(new_event("a")))
-
-    assert prepared[0] is not None
-    assert prepared[0].batch.encoded is not None
-
-
-async def test_is_encoded_in_its_turn_where_it_is_large(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("bytes_max", "is_encoded"), [(2**20, True), (0, False)])
+async def test_is_encoded_before_its_turn_unless_it_is_large(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, bytes_max: int, *, is_encoded: bool
 ) -> None:
-    monkeypatch.setattr("services.events.appending.committer._AHEAD_BYTES_MAX", 0)
+    monkeypatch.setattr("services.events.appending.committer._AHEAD_BYTES_MAX", bytes_max)
     await bench.settle(proposal(new_event("a")))
     prepared: list[Prepared | None] = []
 
@@ -129,7 +116,7 @@ async def test_is_encoded_in_its_turn_where_it_is_large(
     await bench.settle(proposal(new_event("a")))
 
     assert prepared[0] is not None
-    assert prepared[0].batch.encoded is None
+    assert (prepared[0].batch.encoded is not None) is is_encoded
 
 
 async def test_is_not_prepared_while_nothing_is_on_its_way(bench: Bench) -> None:
