@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc.aio
@@ -51,22 +51,27 @@ class Numbers:
 
 
 @asynccontextmanager
-async def watched_health(channel: grpc.aio.Channel) -> AsyncIterator[list[float]]:
-    """Ask for the health again and again inside the block; how many seconds each answer took."""
+async def watched(call: Callable[[], Awaitable[object]]) -> AsyncIterator[list[float]]:
+    """Call again and again inside the block; how many seconds each answer took."""
     took_s: list[float] = []
-    stub = health_pb2_grpc.HealthStub(channel)
 
     async def ask() -> None:
         while True:
             began_s = time.perf_counter()
-            await stub.Check(health_pb2.HealthCheckRequest(), timeout=30)
+            await call()
             took_s.append(time.perf_counter() - began_s)
             await asyncio.sleep(_ASKED_EVERY_S)
 
-    asking = asyncio.create_task(ask(), name="health")
+    asking = asyncio.create_task(ask(), name="ask again and again")
     try:
         yield took_s
     finally:
         asking.cancel()
         with suppress(asyncio.CancelledError):
             await asking
+
+
+def watched_health(channel: grpc.aio.Channel) -> AbstractAsyncContextManager[list[float]]:
+    """The same of health."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    return watched(lambda: stub.Check(health_pb2.HealthCheckRequest(), timeout=30))
