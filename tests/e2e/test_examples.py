@@ -2,10 +2,8 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +11,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.asking import served
 from tests.casing import odd_keys
 from tests.e2e.test_outage import eventually
 from tests.processes import ROOT, System
@@ -21,7 +20,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 NDJSON = "application/x-ndjson"
 PASSWORD = "a strapwork of stars"
-ATTEMPTS = 10
 
 
 @dataclass
@@ -38,18 +36,14 @@ class Walk:
         content = operation.get("requestBody", {}).get("content", {})
         media_type = next(iter(content), "application/json")
         sent = content.get(media_type, {}).get("example") if body is None else body
-        for _ in range(ATTEMPTS):
-            response = self.client.request(
-                verb,
-                template.format(**path),
-                params={one["name"]: one["example"] for one in parameters(operation)},
-                content=sent if isinstance(sent, bytes) else json.dumps(sent) if content else None,
-                headers={"content-type": media_type, **bearer(token)},
-            )
-            if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-                break
-            # A service on a busy machine may be away for a moment: what callers are told to do.
-            time.sleep(float(response.headers.get("retry-after", "1")))
+        request = self.client.build_request(
+            verb,
+            template.format(**path),
+            params={one["name"]: one["example"] for one in parameters(operation)},
+            content=sent if isinstance(sent, bytes) else json.dumps(sent) if content else None,
+            headers={"content-type": media_type, **bearer(token)},
+        )
+        response = served(lambda: self.client.send(request))
         assert response.is_success, f"{operation_id}: {response.text}"
         assert str(response.status_code) in operation["responses"], operation_id
         is_stream = response.headers["content-type"] == NDJSON

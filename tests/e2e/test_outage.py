@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from cli.local.postgres import EmbeddedPostgres
+from tests.asking import served
 from tests.processes import System, is_serving
 
 pytestmark = pytest.mark.e2e
@@ -106,12 +107,5 @@ def await_projected(system: System) -> None:
         eventually(lambda: http.get("/health/ready").status_code == 200, "the gateway is ready")
         placed = http.post("/v1/events:append", json={"events": [event]}).raise_for_status().json()
         asked = {"position": placed["placements"][0]["position"], "timeoutS": "60"}
-
-        def is_reached() -> bool:
-            reply = http.get("/v1/projections/event_types:wait", params=asked)
-            if reply.status_code == 503:  # It is asked again, as its `Retry-After` says.
-                time.sleep(float(reply.headers["Retry-After"]))
-                return False
-            return bool(reply.raise_for_status().json()["reached"])
-
-        eventually(is_reached, "the projection is as far as the event")
+        reply = served(lambda: http.get("/v1/projections/event_types:wait", params=asked))
+        assert reply.raise_for_status().json()["reached"]

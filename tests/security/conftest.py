@@ -1,6 +1,5 @@
 """A whole girih with two tenants that do not know each other."""
 
-import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +9,9 @@ import httpx
 import pytest
 
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
+from tests.asking import served
 from tests.processes import PATIENT, System, own_postgres, running_system
 from tests.security.matrix import CANARY, Owned
-
-_ATTEMPTS_MAX = 10
 
 UNLIMITED = {
     "GATEWAY_ADDRESS_CALLS_PER_MINUTE": "0",
@@ -207,11 +205,7 @@ def until_shown(client: httpx.Client, tenant: Tenant) -> None:
 
 
 def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    for _ in range(_ATTEMPTS_MAX):
-        response = client.post(path, json=body)
-        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            break
-        time.sleep(float(response.headers["Retry-After"]))
+    response = served(lambda: client.post(path, json=body))
     assert response.is_success, response.text
     result: dict[str, Any] = response.json()
     return result
