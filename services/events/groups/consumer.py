@@ -146,6 +146,8 @@ class Consumer:
         self._lanes: dict[int, Lane] = {}
         self._valid_until_s: dict[int, float] = {}
         """When the lease of each lane may have run out, by `time.monotonic`."""
+        self._claiming_since_s: float | None = None
+        """Since when lanes are asked for: a lease may have begun that is not known of yet."""
         self._tokens: dict[int, int] = {}
         """The last that each lane was led under here."""
         self._fetched: dict[Position, tuple[Lane, ByteReservation]] = {}
@@ -154,6 +156,8 @@ class Consumer:
         """What the consumer has, the longest first."""
         self._unsent: deque[Response] = deque()
         self._received_at_s = time.monotonic()
+        self._promised_until_s = 0.0
+        """So long it was told that its lanes are its own."""
         self._wrote_progress_s = self._received_at_s
         self._is_leaving = False
         self._has_joined = False
@@ -285,7 +289,10 @@ class Consumer:
             case SetCredits(credits):
                 self._credits = credits
             case Alive(number):
-                self._send(ServiceAlive(number, self._valid_s()))
+                valid_s = self._valid_s()
+                until_s = time.monotonic() + valid_s
+                self._promised_until_s = max(self._promised_until_s, until_s)
+                self._send(ServiceAlive(number, valid_s))
             case Start():
                 error = InvalidInput.of("start", "must come first, and only then")
                 self._send(Refused(NO_POSITION, error))
@@ -324,10 +331,16 @@ class Consumer:
         return lane
 
     def _valid_s(self) -> float:
-        """For how long all lanes are its own."""
+        """For how long all lanes are its own, those that it may be given next among them."""
         now_s = time.monotonic()
-        until_s = min(self._valid_until_s.values(), default=now_s + self._lease_s)
+        since_s = now_s if self._claiming_since_s is None else self._claiming_since_s
+        until_s = min([since_s + self._lease_s, *self._valid_until_s.values()])
         return max(0.0, until_s - now_s)
+
+    @property
+    def _silent_at_s(self) -> float:
+        """When it counts as gone: no sooner than it was told, when leases become shorter."""
+        return max(self._received_at_s + self._lease_s, self._promised_until_s)
 
     def _is_valid(self, number: int) -> bool:
         return time.monotonic() < self._valid_until_s.get(number, 0.0)
@@ -370,11 +383,10 @@ class Consumer:
 
     async def _change(self) -> None:
         """Return when it is time to look. Raises `ConsumerSilent` when it has been silent."""
-        silent_at_s = self._received_at_s + self._lease_s
-        wait_s = min(self._lease_s / RENEWALS, max(0.0, silent_at_s - time.monotonic()))
+        wait_s = min(self._lease_s / RENEWALS, max(0.0, self._silent_at_s - time.monotonic()))
         await set_within(self._changed, wait_s)
         self._changed.clear()
-        if time.monotonic() >= self._received_at_s + self._lease_s:
+        if time.monotonic() >= self._silent_at_s:
             raise ConsumerSilent(
                 f"the consumer was not heard for {self._lease_s:g} s", lease_s=self._lease_s
             )
@@ -388,12 +400,16 @@ class Consumer:
             raise ConsumersFull("the group has as many consumers as it may")
         for number in [number for number in self._lanes if number not in beat.kept]:
             self._lose(number)
-        for number in self._lanes:
-            self._valid_until_s[number] = asked_s + self._lease_s
-        if self._group is not None and beat.version != self._group.version:
+        assert self._group is not None
+        if beat.version != self._group.version:
             await self._load()
             for lane in self._lanes.values():
                 lane.is_draining = True
+        # It was renewed for the lease of that version.
+        if beat.version == self._group.version:
+            for number in self._lanes:
+                until_s = max(self._valid_until_s[number], asked_s + self._lease_s)
+                self._valid_until_s[number] = until_s
         await self._give_up()
         await self._share(beat)
         if not self._has_joined:
@@ -416,13 +432,19 @@ class Consumer:
 
     async def _claim(self, count: int) -> None:
         assert self._group is not None
-        asked_s = time.monotonic()
-        claimed = await self._parts.lanes.claim(self._who, self._group.version, count)
+        asked_s = self._claiming_since_s = time.monotonic()
+        least_s = max(0.0, self._promised_until_s - asked_s)
+        try:
+            claimed = await self._parts.lanes.claim(
+                self._who, self._group.version, count, least_s=least_s
+            )
+        finally:
+            self._claiming_since_s = None
         lanes = [Lane(self._read(one), self._group.settings) for one in claimed]
         for lane in lanes:
             self._lanes[lane.number] = lane
             self._tokens[lane.number] = lane.token
-            self._valid_until_s[lane.number] = asked_s + self._lease_s
+            self._valid_until_s[lane.number] = asked_s + max(self._lease_s, least_s)
         if not lanes:
             return
         self._parts.instruments.leading(len(lanes))

@@ -46,9 +46,12 @@ class LaneStore(Protocol):
         """
 
     async def claim(
-        self, consumer: ConsumerId, version: int, count_max: int
+        self, consumer: ConsumerId, version: int, count_max: int, *, least_s: float = 0.0
     ) -> Sequence[ClaimedLane]:
-        """Lead up to so many lanes more that nobody leads. None of a group of another version."""
+        """Lead up to so many lanes more that nobody leads, for the lease and `least_s` at least.
+
+        None of a group of another version.
+        """
 
     async def settle(
         self, tenant: TenantId, group: GroupName, changes: Sequence[LaneChange]

@@ -52,11 +52,13 @@ class PostgresLanes:
 
     @wherever_it_is
     async def claim(
-        self, consumer: ConsumerId, version: int, count_max: int
+        self, consumer: ConsumerId, version: int, count_max: int, *, least_s: float = 0.0
     ) -> Sequence[ClaimedLane]:
         tenant, group, name = consumer.tenant, consumer.group, consumer.consumer
         async with self._connections.connection(tenant) as connection:
-            rows = await connection.fetch(sql("claim"), tenant, group, name, version, count_max)
+            rows = await connection.fetch(
+                sql("claim"), tenant, group, name, version, count_max, least_s
+            )
             if not rows:
                 return ()
             held = await _held(connection, tenant, group, [row["lane"] for row in rows])
