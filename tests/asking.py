@@ -1,7 +1,7 @@
 """Asks again what a service that is away for a moment refuses, as callers are told to do."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import httpx
@@ -15,5 +15,17 @@ def served(ask: Callable[[], httpx.Response]) -> httpx.Response:
         response = ask()
         if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
             return response
+        response.read()
         time.sleep(float(response.headers["Retry-After"]))
     return ask()
+
+
+def patient_client(url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
+    """A client that asks so for whatever it is given, and waits long for each answer."""
+    return httpx.Client(base_url=url, headers=headers, timeout=60, transport=_Asking())
+
+
+class _Asking(httpx.HTTPTransport):
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        ask = super().handle_request
+        return served(lambda: ask(request))

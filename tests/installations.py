@@ -12,7 +12,7 @@ from typing import Self
 
 from cli.local import state
 from tests import forked
-from tests.processes import ROOT, free_port
+from tests.processes import PATIENT, ROOT, free_port
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Installation:
         names = ("EVENTS", "LATTICE", "PROJECTIONS", "GATEWAY")
         ours = ("DATABASE_URL", "GIRIH_", *(f"{name}_" for name in names))
         environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        environ |= PATIENT
         environ |= {f"{name}_ADDRESS": f"127.0.0.1:{free_port()}" for name in names}
         environ |= {f"{name}_METRICS_PORT": str(free_port()) for name in names}
         environ |= {"GIRIH_CREDENTIALS": str(data_dir / "credentials.json"), "COLUMNS": "120"}

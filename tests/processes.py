@@ -329,11 +329,23 @@ WITHOUT_LIMITS = {f"GATEWAY_{who}_CALLS_PER_MINUTE": "0" for who in ("ADDRESS", 
 
 
 PATIENT = {
-    f"{whose}_{what}": "60"
+    f"{whose}_{what}": value
     for whose in ("EVENTS", "PROJECTIONS")
-    for what in ("POOL_ACQUIRE_TIMEOUT_S", "DATABASE_CONNECT_TIMEOUT_S")
+    for what, value in {
+        "POOL_ACQUIRE_TIMEOUT_S": "60",
+        "DATABASE_CONNECT_TIMEOUT_S": "60",
+        "LOCK_TIMEOUT_S": "20",
+        "IDLE_TRANSACTION_TIMEOUT_S": "20",
+        "STATEMENT_TIMEOUT_S": "20",
+        "COMMAND_TIMEOUT_S": "25",
+    }.items()
+} | {
+    "LATTICE_EVENTS_TIMEOUT_S": "20",
+    "LATTICE_EVENTS_DOWN_TIMEOUT_S": "10",
+    "GATEWAY_HEALTH_TIMEOUT_S": "3",
 }
-"""For services whose database is slow as the whole machine is, and of which that is not asked."""
+"""For a system on a machine where any process may stand still for some seconds, and of which it is
+not asked how soon it notices that."""
 
 
 _NAMED_AFTER = ("EVENTS", "LATTICE", "PROJECTIONS", "GATEWAY")

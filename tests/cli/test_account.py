@@ -88,10 +88,10 @@ def test_the_printed_token_is_taken_by_the_gateway_and_by_the_services(
     token = ada.does("token").out.strip()
     headers = {"Authorization": f"Bearer {token}"}
 
-    assert httpx.get(f"{system.url}/v1/log", headers=headers, timeout=10).status_code == 200
+    assert httpx.get(f"{system.url}/v1/log", headers=headers, timeout=30).status_code == 200
     with grpc.insecure_channel(system.events_address) as channel:
         metadata = (("authorization", f"Bearer {token}"),)
-        rpc.EventStoreServiceStub(channel).GetLog(pb.GetLogRequest(), metadata=metadata, timeout=10)
+        rpc.EventStoreServiceStub(channel).GetLog(pb.GetLogRequest(), metadata=metadata, timeout=30)
 
 
 def test_register_asks_again_for_what_cannot_be_and_says_what_is_next(

@@ -411,7 +411,7 @@ def test_a_trace_is_drawn_as_a_tree(ada: Person) -> None:
             "x-causation-id": causation_id,
         }
         url = f"{ada.environ['GIRIH_URL']}/v1/events:append"
-        assert httpx.post(url, json={"events": [event]}, headers=headers, timeout=10).is_success
+        assert httpx.post(url, json={"events": [event]}, headers=headers, timeout=30).is_success
         return event["id"]
 
     first = append("permit-1", "submitted", "a-form")
@@ -503,7 +503,7 @@ def test_a_tail_goes_on_where_it_was_when_the_gateway_is_killed(
 
         assert [next_type(child), next_type(child)] == ["after", "and more"]
         child.terminate()
-        _, output = child.communicate(timeout=30)
+        _, output = child.communicate(timeout=60)
     assert "is back" in output
 
 

@@ -94,7 +94,7 @@ def _addresses(installation: Installation) -> dict[str, str]:
     return {name: value for name, value in installation.environ.items() if name.endswith(ends)}
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 30.0) -> bool:
+def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
     deadline = time.monotonic() + within_s
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -111,7 +111,7 @@ def kill_and_wait_for_another(installation: Installation, name: str) -> None:
 
 
 def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as reply:
+    with urllib.request.urlopen(url, timeout=30) as reply:
         return str(reply.read().decode())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.cli.terminal import running
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 60.0
 
 
 @dataclass

@@ -73,7 +73,8 @@ ALL_SAMPLES = """
 @pytest.fixture(scope="module")
 def who(system: System) -> dict[str, str]:
     """A user with a tenant."""
-    answer = httpx.post(f"{system.url}/auth/register", json={**WHO, "name": "Grace"})
+    registered = {**WHO, "name": "Grace"}
+    answer = httpx.post(f"{system.url}/auth/register", json=registered, timeout=30)
     assert answer.status_code in (201, 409)
     return WHO
 
@@ -269,11 +270,12 @@ def test_python_samples_do_what_the_calls_do(
 
 def environ_of(system: System, who: dict[str, str]) -> dict[str, str]:
     """What tells the client where and who, as a program has it that runs for itself."""
-    token = httpx.post(f"{system.url}/auth/login", json=who).json()["access_token"]
+    session = httpx.post(f"{system.url}/auth/login", json=who, timeout=30).raise_for_status()
     made = httpx.post(
         f"{system.url}/v1/keys",
         json={"name": "samples", "scopes": KEY_SCOPES},
-        headers={"authorization": f"Bearer {token}"},
+        headers={"authorization": f"Bearer {session.json()['access_token']}"},
+        timeout=30,
     )
     return {
         "GIRIH_API_KEY": made.raise_for_status().json()["secret"],

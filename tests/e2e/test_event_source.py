@@ -44,7 +44,8 @@ def system() -> Iterator[System]:
         # A token ends its stream: let that happen while the test looks.
         running_system(postgres.url, folder, **PATIENT, GATEWAY_ACCESS_TOKEN_S="30") as made,
     ):
-        httpx.post(f"{made.url}/auth/register", json={**WHO, "name": "Ada"}).raise_for_status()
+        who = {**WHO, "name": "Ada"}
+        httpx.post(f"{made.url}/auth/register", json=who, timeout=30).raise_for_status()
         yield made
 
 
@@ -56,7 +57,8 @@ def page(system: System, tmp_path: Path) -> Iterator[Page]:
 
 
 def login(system: System) -> dict[str, Any]:
-    tokens: dict[str, Any] = httpx.post(f"{system.url}/auth/login", json=WHO).json()
+    answer = httpx.post(f"{system.url}/auth/login", json=WHO, timeout=30).raise_for_status()
+    tokens: dict[str, Any] = answer.json()
     return tokens
 
 
@@ -64,7 +66,8 @@ def append(system: System, count: int) -> None:
     headers = {"authorization": f"Bearer {login(system)['access_token']}"}
     events = [{"stream": "permit-1", "type": "submitted", "json": {}} for _ in range(count)]
     body = {"events": events}
-    httpx.post(f"{system.url}/v1/events:append", json=body, headers=headers).raise_for_status()
+    url = f"{system.url}/v1/events:append"
+    httpx.post(url, json=body, headers=headers, timeout=30).raise_for_status()
 
 
 def follow(page: Page) -> None:
@@ -131,7 +134,7 @@ def test_the_url_is_worth_nothing_to_whoever_finds_it(system: System, page: Page
     follow(page)
     seen(page, 1)
 
-    answer = httpx.get(f"{system.url}{page.run('window.url')}")
+    answer = httpx.get(f"{system.url}{page.run('window.url')}", timeout=30)
 
     assert answer.status_code == 401
     assert answer.json()["error"]["details"]["reason"] == "TICKET_INVALID"
@@ -139,7 +142,7 @@ def test_the_url_is_worth_nothing_to_whoever_finds_it(system: System, page: Page
 
 
 def test_no_log_line_holds_a_ticket(system: System) -> None:
-    with httpx.Client(base_url=system.url) as client:
+    with httpx.Client(base_url=system.url, timeout=30) as client:
         headers = {"authorization": f"Bearer {login(system)['access_token']}"}
         made = client.post("/auth/tickets", json={"url": "/v1/events"}, headers=headers).json()
         ticket = made["url"].rpartition("=")[2]

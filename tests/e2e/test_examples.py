@@ -11,7 +11,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.asking import served
+from tests.asking import patient_client
 from tests.casing import odd_keys
 from tests.e2e.test_outage import eventually
 from tests.processes import ROOT, System
@@ -43,7 +43,7 @@ class Walk:
             content=sent if isinstance(sent, bytes) else json.dumps(sent) if content else None,
             headers={"content-type": media_type, **bearer(token)},
         )
-        response = served(lambda: self.client.send(request))
+        response = self.client.send(request)
         assert response.is_success, f"{operation_id}: {response.text}"
         assert str(response.status_code) in operation["responses"], operation_id
         is_stream = response.headers["content-type"] == NDJSON
@@ -77,7 +77,7 @@ def parameters(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def walk(system: System) -> Iterator[Walk]:
-    with httpx.Client(base_url=system.url, timeout=60) as client:
+    with patient_client(system.url) as client:
         walk = Walk(client, client.get("/openapi.json").json())
         accounts(walk, system)
         events(walk)

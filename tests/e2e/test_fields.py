@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.asking import patient_client
 from tests.processes import System
 from tests.security.conftest import settled
 
@@ -21,7 +22,7 @@ SHAPE = (300, 200, 30)
 
 @pytest.fixture(scope="module")
 def client(system: System) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=system.url, timeout=60) as client:
+    with patient_client(system.url) as client:
         tenant = settled(client, "fields", "fields")
         client.headers["authorization"] = f"Bearer {tenant.access_token}"
         yield client

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.asking import patient_client
 from tests.installations import Installation
 from tests.processes import ROOT
 
@@ -22,11 +23,16 @@ def url(installation: Installation) -> str:
     return installation.url
 
 
+def post(url: str, path: str, body: dict[str, str]) -> httpx.Response:
+    """As somebody whom nobody knows."""
+    with patient_client(url) as client:
+        return client.post(path, json=body)
+
+
 def signed_in(url: str, login: dict[str, str]) -> httpx.Client:
-    reply = httpx.post(f"{url}/auth/login", json=login, timeout=30)
+    reply = post(url, "/auth/login", login)
     assert reply.status_code == 200, reply.text
-    headers = {"Authorization": f"Bearer {reply.json()['access_token']}"}
-    return httpx.Client(base_url=url, headers=headers, timeout=30)
+    return patient_client(url, {"Authorization": f"Bearer {reply.json()['access_token']}"})
 
 
 def events_of(client: httpx.Client) -> list[dict[str, Any]]:
@@ -38,7 +44,7 @@ def events_of(client: httpx.Client) -> list[dict[str, Any]]:
 
 
 def test_from_registering_to_reading_the_events(url: str) -> None:
-    registered = httpx.post(f"{url}/auth/register", json=REGISTER, timeout=30)
+    registered = post(url, "/auth/register", REGISTER)
     assert registered.status_code == 201, registered.text
     assert registered.json()["user"]["email"] == "test@example.com"
     assert registered.json()["tenant"]["tenantId"]
@@ -65,7 +71,7 @@ def test_from_registering_to_reading_the_events(url: str) -> None:
 
 def _stranger_sees_nothing(url: str, lattice_id: str) -> None:
     stranger = {**REGISTER, "email": "stranger@example.com"}
-    assert httpx.post(f"{url}/auth/register", json=stranger, timeout=30).status_code == 201
+    assert post(url, "/auth/register", stranger).status_code == 201
     with signed_in(url, {**LOGIN, "email": "stranger@example.com"}) as client:
         assert events_of(client) == []
         assert client.get("/api/v1/lattices").json().get("lattices", []) == []
@@ -78,7 +84,7 @@ def test_reserved_streams_are_read_by_everybody_and_appended_to_by_nobody(
     url: str, name: str
 ) -> None:
     ada = {**REGISTER, "email": f"reads-{len(name)}@example.com"}
-    assert httpx.post(f"{url}/auth/register", json=ada, timeout=30).status_code == 201
+    assert post(url, "/auth/register", ada).status_code == 201
     with signed_in(url, {**LOGIN, "email": ada["email"]}) as client:
         path = f"/api/v1/streams/{name}"
         reply = client.get(f"{path}/events", headers={"Accept": "application/x-ndjson"})
@@ -103,12 +109,11 @@ def test_a_stranger_without_a_token_is_told_to_log_in(url: str) -> None:
 
 
 def test_a_wrong_password_and_an_unknown_user_are_answered_alike(url: str) -> None:
-    httpx.post(f"{url}/auth/register", json={**REGISTER, "email": "known@example.com"}, timeout=30)
-    wrong = httpx.post(
-        f"{url}/auth/login", json={"email": "known@example.com", "password": "wrong"}, timeout=30
-    )
-    unknown = httpx.post(
-        f"{url}/auth/login", json={"email": "nobody@example.com", "password": "wrong"}, timeout=30
+    post(url, "/auth/register", {**REGISTER, "email": "known@example.com"})
+
+    wrong, unknown = (
+        post(url, "/auth/login", {"email": email, "password": "wrong"})
+        for email in ("known@example.com", "nobody@example.com")
     )
 
     assert (wrong.status_code, unknown.status_code) == (401, 401)

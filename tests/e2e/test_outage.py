@@ -43,12 +43,12 @@ def test_health_follows_the_database_without_a_restart(
     pids = [process.pid for process in system.processes]
 
     def ready() -> int:
-        return httpx.get(f"{system.url}/health/ready", timeout=5).status_code
+        return httpx.get(f"{system.url}/health/ready", timeout=30).status_code
 
     eventually(lambda: not is_serving(system.events_address), "events says NOT_SERVING")
     eventually(lambda: not is_serving(system.lattice_address), "lattice says NOT_SERVING")
     eventually(lambda: ready() == 503, "the gateway is not ready")
-    assert httpx.get(f"{system.url}/health/live", timeout=5).status_code == 200
+    assert httpx.get(f"{system.url}/health/live", timeout=30).status_code == 200
 
     postgres.start()
 

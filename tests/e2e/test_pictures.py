@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.asking import patient_client
 from tests.processes import System
 from tests.security.conftest import settled
 
@@ -18,7 +19,7 @@ SHAPE = (40, 60, 50)
 
 @pytest.fixture(scope="module")
 def client(system: System) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=system.url, timeout=60) as client:
+    with patient_client(system.url) as client:
         tenant = settled(client, "pictures", "pictures")
         client.headers["authorization"] = f"Bearer {tenant.access_token}"
         yield client

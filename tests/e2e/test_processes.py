@@ -78,7 +78,7 @@ def serving(system: System) -> dict[int, int]:
 
 def metrics(system: System) -> str:
     port = system.gateway.environ["GATEWAY_METRICS_PORT"]
-    return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
 
 
 def values(system: System, name: str, label: str = "") -> dict[int, float]:

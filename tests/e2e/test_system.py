@@ -10,6 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.asking import patient_client
 from tests.deploy.queries import SEVERAL_PROCESSES, all_queries
 from tests.processes import Process, System
 
@@ -23,14 +24,13 @@ def tenant() -> str:
 
 @pytest.fixture
 def client(system: System, tenant: str) -> Iterator[httpx.Client]:
-    headers = system.authority.headers(tenant)
-    with httpx.Client(base_url=system.url, headers=headers, timeout=30) as client:
+    with patient_client(system.url, system.authority.headers(tenant)) as client:
         yield client
 
 
 def lines_about(process: Process, correlation_id: str) -> list[dict[str, Any]]:
     """What a process has logged about a call. Its log is written a moment after its answer."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while True:
         written, _, _ = process.log.read_text().rpartition("\n")
         lines = [json.loads(line) for line in written.splitlines()]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.collector import Collector, collecting
-from tests.processes import Process, System, own_postgres, running_system
+from tests.processes import PATIENT, Process, System, own_postgres, running_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -31,7 +31,7 @@ def traced(collected: Collector) -> Iterator[System]:
     with pytest.MonkeyPatch.context() as environ, own_postgres() as (postgres, folder):
         environ.setenv("GIRIH_OTLP_ENDPOINT", collected.endpoint)
         environ.setenv("GIRIH_TRACE_RATIO", "1")
-        with running_system(postgres.url, folder) as system:
+        with running_system(postgres.url, folder, **PATIENT) as system:
             yield system
 
 
@@ -159,5 +159,5 @@ def openmetrics(process: Process) -> str:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/metrics", headers={"Accept": "application/openmetrics-text"}
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=30) as response:
         return str(response.read().decode())

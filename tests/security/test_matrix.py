@@ -346,5 +346,7 @@ def _ports_of(system: System) -> list[tuple[str, tuple[str, ...]]]:
 
 async def _head(deployment: Deployment, tenant: Tenant) -> Any:
     headers = {"authorization": f"Bearer {tenant.access_token}"}
-    async with httpx.AsyncClient(base_url=deployment.system.url, headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=deployment.system.url, headers=headers, timeout=20
+    ) as client:
         return (await client.get("/v1/log")).json()
