@@ -12,6 +12,7 @@ from services.events.postgres.placed import Places
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import DEFAULT_PLACE, Settings
 from tests.authority import Authority
+from tests.processes import PATIENT
 
 _POLL_S_MIN = 0.02
 _POLL_S_MAX = 0.2
@@ -20,7 +21,7 @@ _POLL_S_MAX = 0.2
 def development(database_url: str, authority: Authority, **environ: str) -> Settings:
     """The settings of a process in development."""
     response = {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": database_url}
-    return Settings.from_environ(response | authority.environ | environ)
+    return Settings.from_environ(PATIENT | response | authority.environ | environ)
 
 
 def production(database_url: str, authority: Authority, **environ: str) -> Settings:

@@ -71,7 +71,11 @@ async def refusable(
     await migrate(database_url, MIGRATIONS, schema=SCHEMA)
     with login(postgres, ROLE) as name:
         settings = development(url_as(database_url, name), authority).model_copy(
-            update={"migration_database_url": SecretStr(database_url), "append_retry_s": 1.0}
+            update={
+                "migration_database_url": SecretStr(database_url),
+                "append_retry_s": 1.0,
+                "lock_timeout_s": 3.0,
+            }
         )
         async with (
             built(settings) as server,

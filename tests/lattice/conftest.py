@@ -16,7 +16,7 @@ from services.plumbing.grpc.channel import open_channel
 from services.policy import LATTICE
 from tests.authority import Authority
 from tests.lattice.callers import call_of
-from tests.processes import Process, ending, events_process
+from tests.processes import PATIENT, Process, ending, events_process
 
 if TYPE_CHECKING:
     from tests.lattice.serving import Client
@@ -29,7 +29,8 @@ def _event_store(
     name = f"lattice_{secrets.token_hex(8)}"
     postgres.execute(f"CREATE DATABASE {name}")
     url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
-    process, address = events_process(url, tmp_path_factory.mktemp("events"), **authority.environ)
+    folder = tmp_path_factory.mktemp("events")
+    process, address = events_process(url, folder, **PATIENT, **authority.environ)
     with ending(process):
         yield process, address
 

@@ -19,6 +19,7 @@ from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from services.plumbing.grpc.server import running
 from tests.authority import Authority
 from tests.events.serving import eventually
+from tests.processes import PATIENT
 
 ABSENT = "00000000-0000-7000-8000-000000000000"
 
@@ -139,7 +140,7 @@ async def replica(
         "LATTICE_SHUTDOWN_GRACE_S": "1",
     }
     async with (
-        built(Settings.from_environ(environ | authority.environ | settings)) as server,
+        built(Settings.from_environ(PATIENT | environ | authority.environ | settings)) as server,
         running(server, "127.0.0.1:0") as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):

@@ -477,14 +477,14 @@ async def test_a_search_that_nobody_waits_for_does_not_go_on(compute: Compute) -
     operations = operations_on(compute, components_bytes=0)
     query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
     requested = maze()
-    began_s = time.monotonic()
+    began_s = time.process_time()
     await asyncio.gather(
         find_path(operations, requested, paths_query([query], 0)), return_exceptions=True
     )
-    whole_s = time.monotonic() - began_s
+    whole_s = time.process_time() - began_s
     task = asyncio.create_task(find_path(operations, requested, paths_query([query], 0)))
     await until_running(compute)
-    began_s = time.monotonic()
+    began_s = time.process_time()
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -492,7 +492,7 @@ async def test_a_search_that_nobody_waits_for_does_not_go_on(compute: Compute) -
     while compute.running or compute.bytes_lent:  # noqa: ASYNC110 - a thread ends
         await asyncio.sleep(0.01)
 
-    assert time.monotonic() - began_s < whole_s / 2
+    assert time.process_time() - began_s < whole_s / 2
 
 
 async def test_the_loop_goes_on_while_kernels_search(

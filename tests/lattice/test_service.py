@@ -354,20 +354,24 @@ async def test_reading_goes_on_while_the_event_store_is_down_and_writing_comes_b
 
 
 async def test_an_event_store_that_hangs_holds_nobody_up(
-    event_store: tuple[Process, str], client: Client
+    event_store: tuple[Process, str], authority: Authority, tenant: str
 ) -> None:
-    lattice = await client.create(shape=[4, 4])
-    os.kill(event_store[0].pid, signal.SIGSTOP)
-    try:
-        await until(lambda: _not(client.is_serving()), within_s=60)
+    process, address = event_store
+    impatient = {"LATTICE_EVENTS_DOWN_TIMEOUT_S": "0.5"}
+    async with replica(address, authority, tenant, **impatient) as client:
+        await until(client.is_serving)
+        lattice = await client.create(shape=[4, 4])
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            await until(lambda: _not(client.is_serving()), within_s=60)
 
-        assert await client.get(lattice.lattice_id) == lattice
-        error = await refusal(client.create(shape=[2]))
+            assert await client.get(lattice.lattice_id) == lattice
+            error = await refusal(client.create(shape=[2]))
 
-        assert error.reason == "EVENTS_UNAVAILABLE"
-    finally:
-        os.kill(event_store[0].pid, signal.SIGCONT)
-    await until(client.is_serving, within_s=60)
+            assert error.reason == "EVENTS_UNAVAILABLE"
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        await until(client.is_serving, within_s=60)
 
 
 async def _not(answer: Awaitable[bool]) -> bool:

@@ -19,6 +19,7 @@ from services.projections.running.tenant_logs import TenantLogs
 from services.projections.running.turns import Turns
 from services.projections.settings import Settings
 from tests.authority import Authority
+from tests.processes import PATIENT
 
 TENANT = TenantId("default")
 SHOP = ProjectionKey(TENANT, "shop")
@@ -86,7 +87,7 @@ class Counts:
 def projection_settings(database_url: str, authority: Authority, **environ: str) -> Settings:
     """The settings of a process in development."""
     response = {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": database_url}
-    return Settings.from_environ(response | authority.environ | environ)
+    return Settings.from_environ(PATIENT | response | authority.environ | environ)
 
 
 @asynccontextmanager

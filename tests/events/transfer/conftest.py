@@ -9,7 +9,7 @@ import pytest
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from girih.client.blocking.client import Client
 from tests.authority import Authority
-from tests.processes import ending, events_process
+from tests.processes import PATIENT, ending, events_process
 
 Open = Callable[[str], Client]
 
@@ -25,7 +25,8 @@ def served(
     name = f"carried_{secrets.token_hex(8)}"
     postgres.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_name} STRATEGY file_copy")
     url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
-    process, address = events_process(url, tmp_path_factory.mktemp("events"), **authority.environ)
+    folder = tmp_path_factory.mktemp("events")
+    process, address = events_process(url, folder, **PATIENT, **authority.environ)
     with ending(process):
         process.start()
         process.wait_ready()

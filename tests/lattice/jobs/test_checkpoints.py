@@ -18,7 +18,7 @@ from tests.authority import Authority
 from tests.lattice.jobs.caller import JobCaller
 from tests.lattice.serving import Client, until
 from tests.lattice.transforms.caller import Transforms
-from tests.processes import Process, ending, lattice_process
+from tests.processes import PATIENT, Process, ending, lattice_process
 
 pytest.importorskip("distributed")
 
@@ -38,14 +38,18 @@ async def test_a_chain_goes_on_behind_the_passes_that_were_done_when_its_replica
     tmp_path: Path,
 ) -> None:
     storage = tmp_path / "storage"
-    environ = authority.environ | {
-        "LATTICE_STORAGE": str(storage),
-        "LATTICE_JOBS_INTERVAL_S": "0.1",
-        "LATTICE_JOB_LEASE_S": "2",
-        "LATTICE_JOB_CHECKPOINT_S": "0.1",
-        "LATTICE_DASK_WORKERS": "1",
-        "LATTICE_DASK_WORKER_BYTES": str(1 << 30),
-    }
+    environ = (
+        PATIENT
+        | authority.environ
+        | {
+            "LATTICE_STORAGE": str(storage),
+            "LATTICE_JOBS_INTERVAL_S": "0.1",
+            "LATTICE_JOB_LEASE_S": "2",
+            "LATTICE_JOB_CHECKPOINT_S": "0.1",
+            "LATTICE_DASK_WORKERS": "1",
+            "LATTICE_DASK_WORKER_BYTES": str(1 << 30),
+        }
+    )
     process, address = lattice_process(event_store[1], tmp_path, **environ)
     journal = JobJournal(EventStreams(events_channel, lambda: 30.0))
     with ending(process):

@@ -85,6 +85,7 @@ def test_a_copy_of_the_sources_finds_what_was_compiled_before(tmp_path: Path) ->
     assert cache_path == here.stats.cache_path
 
 
+@pytest.mark.timeout(300)
 def test_nothing_is_compiled_but_ahead() -> None:
     compile_all()
     ahead = compiled_so_far()

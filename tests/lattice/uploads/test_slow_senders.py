@@ -69,7 +69,7 @@ async def test_who_sends_slowly_goes_on_while_nobody_waits() -> None:
 
 
 async def test_who_sends_fast_goes_on_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streamed, "PACE_S", 1.0)
+    monkeypatch.setattr(streamed, "PACE_S", 20.0)
     requests = sent(*(message(bytes(_MIB)) for _ in range(8)))
 
     assert len(await taken(requests, 8 * _MIB, is_waited_for=True)) == 8 * _MIB
