@@ -196,8 +196,9 @@ async def _disturb(run: Run, duration_s: float, kill_every_s: float, rate: float
         doing.create_task(_append(run, rate))
         doing.create_task(_kill(run, kill_every_s))
         doing.create_task(_pause(run))
-        doing.create_task(_change(run, duration_s))
+        changing = doing.create_task(_change(run, duration_s))
         await asyncio.sleep(duration_s)
+        await changing
         run.is_over.set()
     await _settle_down(run)
 
@@ -279,10 +280,9 @@ def _stopped(pid: int) -> Iterator[None]:
 
 
 async def _change(run: Run, duration_s: float) -> None:
-    """Change lanes, then the filter, then lanes again, while it runs."""
+    """Change lanes, then the filter, then lanes again. It runs until that is done."""
     for lane_count, types in ((7, [WANTED]), (7, [WANTED, OTHER]), (3, [WANTED])):
-        if await _over_within(run, duration_s / 4):
-            return
+        await asyncio.sleep(duration_s / 4)
         settings = _settings(run, lane_count, types)
         request = pb.UpdateGroupRequest(group=GROUP, settings=settings)
         await _repeated(run, run.groups.UpdateGroup, request)
