@@ -1,12 +1,17 @@
 """Asks again what a service that is away for a moment refuses, as callers are told to do."""
 
+import re
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import httpx
 
+from cli import exit_codes
+
 _ATTEMPTS_MAX = 10
+_COME_BACK = re.compile(r"try again in (\S+) s$", re.MULTILINE)
 
 
 def served(ask: Callable[[], httpx.Response]) -> httpx.Response:
@@ -18,6 +23,19 @@ def served(ask: Callable[[], httpx.Response]) -> httpx.Response:
         response.read()
         time.sleep(float(response.headers["Retry-After"]))
     return ask()
+
+
+def done(
+    run: Callable[[], "subprocess.CompletedProcess[str]"],
+) -> "subprocess.CompletedProcess[str]":
+    """The same of a command: its first end that does not tell to come back, or the last."""
+    for _ in range(_ATTEMPTS_MAX - 1):
+        ended = run()
+        pause = _COME_BACK.search(ended.stderr)
+        if ended.returncode != exit_codes.UNAVAILABLE or pause is None:
+            return ended
+        time.sleep(float(pause[1]))
+    return run()
 
 
 def patient_client(url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from cli.local import state
-from tests import forked
+from tests import asking, forked
 from tests.processes import PATIENT, ROOT, free_port
 
 
@@ -39,7 +39,8 @@ class Installation:
         return f"http://{self.environ['GATEWAY_ADDRESS']}"
 
     def run(self, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        return forked.run(words, self.environ, stdin=stdin)
+        """Run the command to its end, again where it is told to come back."""
+        return asking.done(lambda: forked.run(words, self.environ, stdin=stdin))
 
     @property
     def state(self) -> state.State:

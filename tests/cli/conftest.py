@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
-from tests import forked
+from tests import asking, forked
 from tests.processes import PATIENT, System, running_system
 
 PASSWORD = "a strapwork of stars"
@@ -33,15 +34,22 @@ class Person:
 
     def girih(self, *words: str, stdin: str = "", **environ: str) -> "Done":
         """Run the command to its end, in a process that has its modules."""
-        ended = forked.run(words, {**self.environ, **environ}, stdin=stdin)
-        done = Done(ended.returncode, ended.stdout, ended.stderr)
-        assert "Traceback" not in done.err, done.err
-        return done
+        return self._done(lambda: forked.run(words, {**self.environ, **environ}, stdin=stdin))
 
     def does(self, *words: str, stdin: str = "", **environ: str) -> "Done":
-        """The same, and it must go well."""
-        done = self.girih(*words, stdin=stdin, **environ)
+        """The same, again where it is told to come back; and it must go well."""
+
+        def run() -> "subprocess.CompletedProcess[str]":
+            return forked.run(words, {**self.environ, **environ}, stdin=stdin)
+
+        done = self._done(lambda: asking.done(run))
         assert done.code == 0, done
+        return done
+
+    def _done(self, run: Callable[[], "subprocess.CompletedProcess[str]"]) -> "Done":
+        ended = run()
+        done = Done(ended.returncode, ended.stdout, ended.stderr)
+        assert "Traceback" not in done.err, done.err
         return done
 
 

@@ -15,9 +15,9 @@ import pytest
 from cli.client.credentials import CredentialsFile
 from cli.local import process, state
 from girih import servers
-from tests import forked
+from tests import asking, forked
 from tests.installations import Installation
-from tests.processes import ROOT
+from tests.processes import PATIENT, ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -78,11 +78,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
     installation = Installation.made(path / ".girih")
     folder = Folder(path, installation)
     try:
-        up = folder.girih("up", "-d", **_addresses(installation))
+        up = folder.girih("up", "-d", **PATIENT, **_addresses(installation))
         assert up.returncode == 0, up.stderr
         assert "girih is ready" in up.stdout
         assert "girih down stops it." in up.stdout
-        done = folder.girih("register", EMAIL, "--password-stdin", stdin=PASSWORD)
+        register = ("register", EMAIL, "--password-stdin")
+        done = asking.done(lambda: folder.girih(*register, stdin=PASSWORD))
         assert done.returncode == 0, done.stderr
         yield folder
     finally:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
-from tests.asking import served
+from tests.asking import patient_client, served
 from tests.processes import PATIENT, System, own_postgres, running_system
 from tests.security.matrix import CANARY, Owned
 
@@ -59,7 +59,7 @@ def deployment() -> Iterator[Deployment]:
             LATTICE_JOBS_AT_ONCE="0",
             GATEWAY_ACCESS_TOKEN_S=f"{LIFETIME_S_MAX}",
         ) as system,
-        httpx.Client(base_url=system.url, timeout=30) as client,
+        patient_client(system.url) as client,
     ):
         deployment = Deployment(
             system, settled(client, "ada", CANARY), settled(client, "eve", "eve")

@@ -15,6 +15,7 @@ from gateway.contract.descriptors import scope_of
 from gateway.contract.rules import Rule
 from services.plumbing.identity import SIGNED_IN
 from services.policy import GATEWAY, SCOPES
+from tests.asking import patient_client
 from tests.security.conftest import PASSWORD, Deployment, Tenant, settled
 from tests.security.matrix import guarded, path_of
 
@@ -148,7 +149,7 @@ QUERIES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def client(deployment: Deployment) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=deployment.system.url, timeout=30) as made:
+    with patient_client(deployment.system.url) as made:
         yield made
 
 
