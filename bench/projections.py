@@ -11,13 +11,12 @@ the rate of appends, how far the projection is behind when they end, and the rat
 
 import argparse
 import asyncio
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import asyncpg
 
+from bench.followed import cpu_s
 from bench.serving import EVENT_TYPE, run
 from girih.client import EventStoreClient, NewEvent
 from tests.processes import (
@@ -72,17 +71,17 @@ async def main(rate: float, seconds: float) -> int:
 
 async def _catch_up(connection: asyncpg.Connection, process: Process) -> None:
     await _until(connection, 1)
-    began_s, began_cpu_s = time.perf_counter(), _cpu_s(process)
+    began_s, began_cpu_s = time.perf_counter(), cpu_s(process.pid)
     first = await connection.fetchval(_POSITION)
     await _until(connection, BACKLOG)
     count = BACKLOG - first
     if not count:
         print(f"caught up: with {BACKLOG:,} events before anybody could look", flush=True)
         return
-    took_s, cpu_s = time.perf_counter() - began_s, _cpu_s(process) - began_cpu_s
+    took_s, took_cpu_s = time.perf_counter() - began_s, cpu_s(process.pid) - began_cpu_s
     print(
         f"caught up: {count / took_s:,.0f} events/s,"
-        f" {count / max(cpu_s, 0.01):,.0f} events per second of CPU",
+        f" {count / max(took_cpu_s, 0.01):,.0f} events per second of CPU",
         flush=True,
     )
 
@@ -96,12 +95,6 @@ async def _measure(log: EventStoreClient, connection: asyncpg.Connection, offere
     await _until(connection, head)
     lag_s = time.perf_counter() - began_s - took_s
     return _report(offered, took_s, head, position, lag_s)
-
-
-def _cpu_s(process: Process) -> float:
-    """What the process has taken of the CPU until now."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _report(offered: Offered, took_s: float, head: int, position: int, lag_s: float) -> int:
