@@ -138,6 +138,8 @@ async def replica(
         "LATTICE_EVENTS_HEALTH_INTERVAL_S": "0.1",
         "LATTICE_FRESHNESS_S": "0.1",
         "LATTICE_SHUTDOWN_GRACE_S": "1",
+        # On a machine that is always busy jobs would never have a turn.
+        "LATTICE_JOB_NICENESS": "0",
     }
     async with (
         built(Settings.from_environ(PATIENT | environ | authority.environ | settings)) as server,

@@ -36,6 +36,9 @@ from tests.lattice.jobs.caller import JobCaller
 from tests.lattice.serving import Client, refusal, replica, until
 from tests.processes import Process
 
+# The first of them starts an event store, which a busy machine takes a minute for.
+pytestmark = pytest.mark.timeout(300)
+
 
 class Compiler:
     """Compiles nothing, for as long as the test likes."""

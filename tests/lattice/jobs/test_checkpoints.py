@@ -22,7 +22,7 @@ from tests.processes import PATIENT, Process, ending, lattice_process
 
 pytest.importorskip("distributed")
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SHAPE = (20, 40, 50)
 ROUNDS = 24
@@ -74,7 +74,7 @@ async def test_a_chain_goes_on_behind_the_passes_that_were_done_when_its_replica
                 kept = await checkpoint()
                 return kept is not None and kept.steps_done > 1
 
-            await until(is_begun)
+            await until(is_begun, within_s=240)
             process.kill()
             # Whoever began anew would miss this.
             shutil.rmtree(storage / field.array)

@@ -56,7 +56,6 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
         "LATTICE_JOB_CHECKPOINT_S": "0.3",
         "LATTICE_JOB_LEASE_S": "3",
         "LATTICE_JOB_THREADS": "1",
-        "LATTICE_JOB_NICENESS": "0",
         **getattr(request, "param", {}),
     }
 

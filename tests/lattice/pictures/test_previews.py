@@ -18,6 +18,8 @@ from tests.lattice.jobs.caller import JobCaller
 from tests.lattice.jobs.test_service import ENDLESS, RINGS, client, settings
 from tests.lattice.serving import Client, refusal, site, until
 
+pytestmark = pytest.mark.timeout(300)
+
 __all__ = ["client", "settings"]
 
 CHAIN: list[dict[str, Any]] = [{"reflect": {"axes": [0]}}, {"scale": {"factor": 2.0}}]
