@@ -12,7 +12,7 @@ from cli.local.postgres import DATABASE, EmbeddedPostgres
 from girih.client import EventStoreClient, RetryPolicy
 from tests.authority import Authority
 from tests.client.between import Between, between
-from tests.processes import ending, events_process, is_serving
+from tests.processes import PATIENT, ending, events_process, is_serving
 
 RETRY = RetryPolicy(timeout_s=60.0, attempt_timeout_s=20.0, pause_s_min=0.01, pause_s_max=0.1)
 
@@ -26,7 +26,7 @@ def address(
     postgres.execute(f"CREATE DATABASE {name}")
     url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
     process, address = events_process(
-        url, tmp_path_factory.mktemp("client-events"), **authority.environ
+        url, tmp_path_factory.mktemp("client-events"), **authority.environ, **PATIENT
     )
     with ending(process):
         process.start()

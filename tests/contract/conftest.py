@@ -16,7 +16,7 @@ from girih.testing import MemoryServer
 from services.plumbing.grpc.channel import open_channel
 from tests.authority import Authority
 from tests.contract.calling import Callers
-from tests.processes import ending, events_process
+from tests.processes import PATIENT, ending, events_process
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
@@ -66,7 +66,7 @@ def service(
     postgres.execute(f"CREATE DATABASE {name}")
     url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
     folder = tmp_path_factory.mktemp("contract-events")
-    process, address = events_process(url, folder, **authority.environ)
+    process, address = events_process(url, folder, **authority.environ, **PATIENT)
     with ending(process):
         process.start()
         process.wait_ready()

@@ -33,6 +33,9 @@ from services.plumbing.telemetry import lines
 from tests.plumbing.conftest import Log, until
 from tests.processes import with_data
 
+WITHIN_S = 30.0
+"""What a connection that is there is lent within, however slow the machine is."""
+
 
 def settings(database_url: str, **changes: float) -> PoolSettings:
     return PoolSettings.model_validate(
@@ -55,20 +58,20 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 async def test_a_connection_is_lent_and_taken_back(pool: Pool) -> None:
     for _ in range(10):
-        async with acquire(pool, 1) as connection:
+        async with acquire(pool, WITHIN_S) as connection:
             assert await connection.fetchval("SELECT 42") == 42
 
     assert pool.get_idle_size() == pool.get_size()
 
 
 async def test_a_call_that_finds_all_connections_in_use_is_told_to_come_back(pool: Pool) -> None:
-    async with acquire(pool, 1), acquire(pool, 1):
+    async with acquire(pool, WITHIN_S), acquire(pool, WITHIN_S):
         with pytest.raises(DatabaseBusy) as caught:
             async with acquire(pool, 0.05):
                 pass
 
     assert caught.value.retry_after_s
-    async with acquire(pool, 1):
+    async with acquire(pool, WITHIN_S):
         pass
 
 
@@ -81,7 +84,7 @@ async def test_a_task_ends_also_when_its_connection_is_closed_as_it_is_cancelled
     async def again_and_again() -> None:
         while True:
             try:
-                async with acquire(pool, 1) as connection, connection.transaction():
+                async with acquire(pool, WITHIN_S) as connection, connection.transaction():
                     if not errors:
                         connection.terminate()
                         is_closed.set()
@@ -99,7 +102,7 @@ async def test_a_task_ends_also_when_its_connection_is_closed_as_it_is_cancelled
 
 async def test_a_cancelled_caller_gives_its_connection_back(pool: Pool) -> None:
     async def query_for_ever() -> None:
-        async with acquire(pool, 1) as connection:
+        async with acquire(pool, WITHIN_S) as connection:
             await connection.execute("SELECT pg_sleep(60)")
 
     queries = [asyncio.create_task(query_for_ever()) for _ in range(2)]
@@ -108,7 +111,7 @@ async def test_a_cancelled_caller_gives_its_connection_back(pool: Pool) -> None:
         query.cancel()
     await asyncio.gather(*queries, return_exceptions=True)
 
-    async with acquire(pool, 1) as first, acquire(pool, 1) as second:
+    async with acquire(pool, WITHIN_S) as first, acquire(pool, WITHIN_S) as second:
         assert await first.fetchval("SELECT 1") == await second.fetchval("SELECT 1") == 1
 
 
@@ -166,7 +169,7 @@ async def test_connections_that_cannot_be_opened_are_no_busy_pool(database_url: 
         is_first_open.set()
 
     async with open_pool(settings(database_url), "girih-tests", opened=only_one) as pool:
-        async with acquire(pool, 1):
+        async with acquire(pool, WITHIN_S):
             with pytest.raises(DatabaseUnavailable):
                 async with acquire(pool, 0.05):
                     pass
@@ -204,7 +207,7 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
 
 async def _ask_frozen(pool: Pool, frozen: asyncio.Future[int], cut_off: asyncio.Event) -> None:
     """Asks a process of the database that does not answer any more, and tells which it is."""
-    async with acquire(pool, 1) as connection:
+    async with acquire(pool, WITHIN_S) as connection:
         connection.add_termination_listener(lambda _connection: cut_off.set())
         pid = connection.get_server_pid()
         os.kill(pid, signal.SIGSTOP)
@@ -219,13 +222,13 @@ async def test_a_transaction_left_open_is_rolled_back_before_the_next_borrower(
         with pytest.raises(asyncpg.DivisionByZeroError):
             await _leave_a_transaction_open(pool)
 
-        async with acquire(pool, 1) as connection:
+        async with acquire(pool, WITHIN_S) as connection:
             assert await connection.fetchval("SHOW application_name") == "girih-tests"
             assert not connection.is_in_transaction()
 
 
 async def _leave_a_transaction_open(pool: Pool) -> None:
-    async with acquire(pool, 1) as connection:
+    async with acquire(pool, WITHIN_S) as connection:
         await connection.execute("BEGIN")
         await connection.execute("SET LOCAL application_name = 'leaked'")
         await connection.execute("SELECT 1 / 0")
@@ -243,7 +246,7 @@ async def _leave_a_transaction_open(pool: Pool) -> None:
 )
 async def test_a_database_that_is_too_slow_is_busy(pool: Pool, statement: str) -> None:
     with pytest.raises(DatabaseBusy):
-        async with acquire(pool, 1) as connection:
+        async with acquire(pool, WITHIN_S) as connection:
             await connection.execute(statement)
 
 
@@ -259,11 +262,11 @@ async def test_a_database_that_is_too_slow_is_busy(pool: Pool, statement: str) -
 )
 async def test_a_database_that_cannot_work_is_unavailable(pool: Pool, statement: str) -> None:
     with pytest.raises(DatabaseUnavailable) as caught:
-        async with acquire(pool, 1) as connection:
+        async with acquire(pool, WITHIN_S) as connection:
             await connection.execute(statement)
 
     assert "SELECT" not in str(caught.value)
-    async with acquire(pool, 1) as connection:
+    async with acquire(pool, WITHIN_S) as connection:
         assert await connection.fetchval("SELECT 1") == 1
 
 
@@ -279,13 +282,13 @@ async def test_what_a_statement_does_wrong_is_left_to_the_store(
     pool: Pool, statement: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        async with acquire(pool, 1) as connection:
+        async with acquire(pool, WITHIN_S) as connection:
             await connection.execute(statement)
 
 
 async def test_using_one_connection_for_two_things_is_a_bug_and_stays_one(pool: Pool) -> None:
     with pytest.raises(asyncpg.InterfaceError, match="another operation"):
-        async with acquire(pool, 1) as connection:
+        async with acquire(pool, WITHIN_S) as connection:
             await asyncio.gather(*(connection.execute("SELECT 1") for _ in range(2)))
 
 
@@ -294,7 +297,7 @@ async def test_an_answer_that_does_not_come_counts_as_unreachable(database_url: 
 
     async with open_pool(impatient, "girih-tests") as pool:
         with pytest.raises(DatabaseUnavailable):
-            async with acquire(pool, 1) as connection:
+            async with acquire(pool, WITHIN_S) as connection:
                 await connection.execute("SELECT pg_sleep(60)")
 
 
@@ -303,7 +306,7 @@ async def test_the_database_itself_keeps_the_bounds(database_url: str) -> None:
         database_url, statement_timeout_s=7, lock_timeout_s=3, idle_transaction_timeout_s=4
     )
 
-    async with open_pool(bounds, "girih-tests") as pool, acquire(pool, 1) as connection:
+    async with open_pool(bounds, "girih-tests") as pool, acquire(pool, WITHIN_S) as connection:
         kept = {
             name: await connection.fetchval("SELECT current_setting($1)", name)
             for name in (
@@ -348,7 +351,7 @@ async def test_a_pool_survives_its_server_and_comes_back(tmp_path: Path) -> None
 
 
 async def _ask(pool: Pool) -> None:
-    async with acquire(pool, 1) as connection:
+    async with acquire(pool, WITHIN_S) as connection:
         await connection.fetchval("SELECT 1")
 
 
@@ -369,7 +372,7 @@ async def test_one_role_that_forgets_is_enough(tmp_path: Path) -> None:
 async def test_connections_of_a_pool_work_as_the_role_that_is_named(database_url: str) -> None:
     async with open_pool(settings(database_url), "girih-tests", role="pg_monitor") as pool:
         for _ in range(2):
-            async with acquire(pool, 1) as connection:
+            async with acquire(pool, WITHIN_S) as connection:
                 assert await connection.fetchval("SELECT current_user::text") == "pg_monitor"
 
 
@@ -408,7 +411,7 @@ async def test_statements_are_counted_by_the_names_of_their_files(database_url: 
 
     async with (
         open_pool(settings(database_url), "girih-tests", observe=observer) as pool,
-        acquire(pool, 1) as connection,
+        acquire(pool, WITHIN_S) as connection,
     ):
         async with connection.transaction():
             await connection.fetchrow(named)
@@ -432,7 +435,7 @@ async def test_a_slow_statement_is_told_by_its_name_and_nothing_of_its_values(
 
     async with (
         open_pool(settings(database_url), "girih-tests", observe=StatementObserver(None)) as pool,
-        acquire(pool, 1) as connection,
+        acquire(pool, WITHIN_S) as connection,
     ):
         await connection.fetchval("SELECT $1::text", "a secret")
         await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from cli.local.postgres import DATABASE, EmbeddedPostgres
 from services.plumbing.grpc.channel import open_channel
 from tests.authority import Authority
 from tests.gateway.accounts.replicas import Replica, open_replica
-from tests.processes import Process, ending, events_process
+from tests.processes import PATIENT, Process, ending, events_process
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def _event_store(
     postgres.execute(f"CREATE DATABASE {name}")
     url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
     folder = tmp_path_factory.mktemp("accounts-events")
-    process, address = events_process(url, folder, **authority.environ)
+    process, address = events_process(url, folder, **authority.environ, **PATIENT)
     with ending(process):
         yield process, address
 
