@@ -21,6 +21,7 @@ import grpc.aio
 
 from girih.events.v1 import groups_pb2 as pb
 from girih.events.v1 import groups_pb2_grpc
+from services.plumbing.tasks import set_within
 
 GROUP = "workers"
 CREDITS = 20
@@ -50,6 +51,9 @@ class Consumer:
         self._valid_until_s = 0.0
         self._lanes: dict[int, int] = {}
         self._alive_sent_s: dict[int, float] = {}
+        self._lanes_seen = 0
+        self._has_news = asyncio.Event()
+        """It was told which lanes it has, and has not said so."""
         self._tokens: dict[int, tuple[int, int]] = {}
         """Lane and token of what was said, by position: of what was said twice the later, since
         the earlier is refused."""
@@ -67,7 +71,7 @@ class Consumer:
         start = pb.ConsumerStart(group=GROUP, name=self._options["name"], credits=CREDITS)
         await call.write(pb.ConsumeRequest(start=start))
         events: asyncio.Queue[pb.Delivery] = asyncio.Queue()
-        self._lanes, self._valid_until_s = {}, 0.0
+        self._lanes, self._valid_until_s, self._lanes_seen = {}, 0.0, 0
         tasks = [
             asyncio.create_task(self._stay_alive(call)),
             *(asyncio.create_task(self._handle(call, events)) for _ in range(HANDLERS)),
@@ -89,6 +93,8 @@ class Consumer:
             case "lanes":
                 self._lanes = {one.lane: one.token for one in response.lanes.lanes}
                 self.lane_changes += 1
+                self._lanes_seen += 1
+                self._has_news.set()
             case "alive":
                 sent_s = self._alive_sent_s.pop(response.alive.number)
                 valid_s = response.alive.valid.ToTimedelta().total_seconds()
@@ -126,8 +132,10 @@ class Consumer:
         while True:
             number += 1
             self._alive_sent_s[number] = time.monotonic()
-            await self._send(call, alive=pb.ConsumerAlive(number=number))
-            await asyncio.sleep(ALIVE_LEASES * self._options["lease_s"])
+            self._has_news.clear()
+            alive = pb.ConsumerAlive(number=number, lanes_seen=self._lanes_seen)
+            await self._send(call, alive=alive)
+            await set_within(self._has_news, ALIVE_LEASES * self._options["lease_s"])
 
     async def _handle(self, call: Any, events: "asyncio.Queue[pb.Delivery]") -> None:
         while True:

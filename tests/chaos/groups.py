@@ -68,6 +68,13 @@ LATE_STREAM_COUNT, LATE_EVENTS_EACH = 8, 3
 LATE_ROUNDS_MAX = 10
 """So often a replica is stopped, unless its consumer had something to acknowledge before, and
 without protection unless a promise was broken."""
+PASSING = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+)
+"""What a replica that is stopped or slow is no cause to give up for."""
 HAPPENS_S = 120.0
 """Within that happens whatever is waited for, however slow the machine is."""
 
@@ -238,8 +245,11 @@ async def _append_these(run: Run, events: Sequence[tuple[str, str]]) -> set[int]
 
 async def _repeated(run: Run, rpc: Any, request: Any) -> Any:
     while True:
-        with suppress(grpc.aio.AioRpcError):
+        try:
             return await rpc(request, timeout=10, metadata=run.caller.metadata, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in PASSING:
+                raise
         await asyncio.sleep(0.05)
 
 

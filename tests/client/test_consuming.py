@@ -366,6 +366,18 @@ def test_it_lets_itself_be_heard_within_each_half_of_the_lease(
     assert kinds(in_flight.requests()) == ["alive"]
 
 
+def test_it_says_at_once_that_it_has_heard_which_lanes_it_has(in_flight: InFlight[Any]) -> None:
+    in_flight.requests()
+    in_flight.take(pb.ConsumeResponse(lanes=pb.LanesHeld(lanes=[pb.HeldLane(lane=1, token=1)])))
+    in_flight.take(pb.ConsumeResponse(lanes=pb.LanesHeld()))
+    due_s = in_flight.due_in_s()
+    (sign,) = in_flight.requests()
+
+    assert due_s == 0.0
+    assert sign.alive.lanes_seen == 2
+    assert in_flight.requests() == []
+
+
 def test_acknowledgements_of_a_lane_are_sent_together(in_flight: InFlight[Any]) -> None:
     in_flight.requests()
     for position in (1, 2, 3):
@@ -387,7 +399,7 @@ def test_nothing_is_said_of_a_lane_that_was_taken_away(in_flight: InFlight[Any])
 
     with pytest.raises(LeaseLost):
         message.ack().result(0)
-    assert in_flight.requests() == []
+    assert kinds(in_flight.requests()) == ["alive"]
 
 
 def test_what_is_not_durable_when_a_call_ends_is_told(in_flight: InFlight[Any]) -> None:

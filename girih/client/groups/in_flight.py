@@ -139,6 +139,10 @@ class InFlight(Generic[O]):
         self._sent: dict[int, float] = {}
         """When each sign of life was sent that was not answered."""
         self._sign_count = 0
+        self._lanes_seen = 0
+        """How often it was told which lanes it has."""
+        self._has_news = False
+        """It has heard that these are others, and has not said so."""
         self._alive_at_s = 0.0
         self._lease_s = 0.0
         self._certain_until_s = 0.0
@@ -250,7 +254,11 @@ class InFlight(Generic[O]):
             _fail(outcome, from_status(refused.refusal))
 
     def _hold(self, lanes: Iterable[pb.HeldLane]) -> None:
-        """Of what it was given under other tokens nothing may be said any more."""
+        """Of what it was given under other tokens nothing may be said any more, nor begun. Others
+        may wait to be told so."""
+        self._lanes_seen += 1
+        self._has_news = True
+        self._wake()
         self._tokens = {one.lane: one.token for one in lanes}
         lost = [
             position
@@ -270,12 +278,16 @@ class InFlight(Generic[O]):
         """When a sign of life is due: once it has begun, and then within each half of the lease."""
         if not self._lease_s:
             return float("inf")
+        if self._has_news:
+            return 0.0
         return self._alive_at_s + self._lease_s * _ALIVE_PART if self._sign_count else 0.0
 
     def _sign(self, now_s: float) -> pb.ConsumeRequest:
         self._sign_count += 1
         self._sent[self._sign_count] = self._alive_at_s = now_s
-        return pb.ConsumeRequest(alive=pb.ConsumerAlive(number=self._sign_count))
+        self._has_news = False
+        alive = pb.ConsumerAlive(number=self._sign_count, lanes_seen=self._lanes_seen)
+        return pb.ConsumeRequest(alive=alive)
 
     def _acknowledgements(self) -> Iterable[pb.ConsumeRequest]:
         for (lane, token), positions in self._acks.items():

@@ -157,7 +157,12 @@ class Consumer:
         self._unsent: deque[Response] = deque()
         self._received_at_s = time.monotonic()
         self._promised_until_s = 0.0
-        """So long it was told that its lanes are its own."""
+        """Until then it was told that its lanes are its own."""
+        self._lanes_sent = 0
+        """How often it was told which lanes it has."""
+        self._lanes_seen = 0
+        self._is_held_up = False
+        """Others may wait until it has heard that it has lost lanes."""
         self._wrote_progress_s = self._received_at_s
         self._is_leaving = False
         self._has_joined = False
@@ -252,6 +257,7 @@ class Consumer:
         self._woken.set()
 
     def _send_lanes(self) -> None:
+        self._lanes_sent += 1
         self._send(LanesHeld({lane.number: lane.token for lane in self._lanes.values()}))
 
     # What is heard
@@ -288,11 +294,9 @@ class Consumer:
                 )
             case SetCredits(credits):
                 self._credits = credits
-            case Alive(number):
-                valid_s = self._valid_s()
-                until_s = time.monotonic() + valid_s
-                self._promised_until_s = max(self._promised_until_s, until_s)
-                self._send(ServiceAlive(number, valid_s))
+            case Alive(number, lanes_seen):
+                self._confirm(lanes_seen)
+                self._promise(number)
             case Start():
                 error = InvalidInput.of("start", "must come first, and only then")
                 self._send(Refused(NO_POSITION, error))
@@ -330,12 +334,29 @@ class Consumer:
             raise _lost(number, token, position)
         return lane
 
+    def _confirm(self, lanes_seen: int) -> None:
+        """It has taken note of which lanes it has, so often."""
+        self._lanes_seen = max(self._lanes_seen, lanes_seen)
+        if self._is_held_up and self._is_up_to_date:
+            self._changed.set()
+
+    def _promise(self, number: int) -> None:
+        """Answer a sign of life with how long its lanes are its own."""
+        valid_s = self._valid_s()
+        until_s = time.monotonic() + valid_s
+        self._promised_until_s = max(self._promised_until_s, until_s)
+        self._send(ServiceAlive(number, valid_s))
+
     def _valid_s(self) -> float:
         """For how long all lanes are its own, those that it may be given next among them."""
         now_s = time.monotonic()
         since_s = now_s if self._claiming_since_s is None else self._claiming_since_s
         until_s = min([since_s + self._lease_s, *self._valid_until_s.values()])
         return max(0.0, until_s - now_s)
+
+    @property
+    def _is_up_to_date(self) -> bool:
+        return self._lanes_seen >= self._lanes_sent
 
     @property
     def _silent_at_s(self) -> float:
@@ -351,13 +372,16 @@ class Consumer:
         """What the group is now."""
         self._group = await self._parts.lanes.group(self._who.tenant, self._who.group)
         if self._group is None:
-            raise GroupNotFound(f"there is no group {self._who.group}", group=self._who.group)
+            raise self._not_found()
         self._read_no_more()
         settings = self._group.settings
         self._wanted = self._parts.filter_of(settings.filter)
         wanted = Wanted(self._wanted, settings.lane_count, settings.key_tag_prefix)
         reading = self._parts.readings.of(self._who.tenant, self._who.group, self._group, wanted)
         self._reader = LaneReader(reading, self._was_read, self._fail)
+
+    def _not_found(self) -> GroupNotFound:
+        return GroupNotFound(f"there is no group {self._who.group}", group=self._who.group)
 
     def _read_no_more(self) -> None:
         if self._reader is not None:
@@ -393,29 +417,47 @@ class Consumer:
 
     async def _beat(self) -> None:
         asked_s = time.monotonic()
-        beat = await self._parts.lanes.beat(self._who, self._own_tokens())
-        if beat is None:
-            raise GroupNotFound(f"there is no group {self._who.group}", group=self._who.group)
+        is_up_to_date = self._is_up_to_date
+        beat = await self._parts.lanes.beat(
+            self._who, self._own_tokens(), is_up_to_date=is_up_to_date
+        )
+        assert self._group is not None
+        # One of that name that was created since is another, which it knows nothing of.
+        if beat is None or beat.created_at != self._group.created_at:
+            raise self._not_found()
         if not beat.consumer_count:
             raise ConsumersFull("the group has as many consumers as it may")
+        is_over = is_up_to_date and self._is_held_up
         for number in [number for number in self._lanes if number not in beat.kept]:
             self._lose(number)
-        assert self._group is not None
-        if beat.version != self._group.version:
-            await self._load()
-            for lane in self._lanes.values():
-                lane.is_draining = True
-        # It was renewed for the lease of that version.
-        if beat.version == self._group.version:
-            for number in self._lanes:
-                until_s = max(self._valid_until_s[number], asked_s + self._lease_s)
-                self._valid_until_s[number] = until_s
+            is_over = False
+        if is_over:
+            self._is_held_up = False
+            self._parts.consumers.changed(self._who.tenant, self._who.group)
+        await self._renew(beat.version, asked_s)
         await self._give_up()
         await self._share(beat)
         if not self._has_joined:
             # Now others see it, and how many lanes they have too many.
             self._has_joined = True
             self._parts.consumers.changed(self._who.tenant, self._who.group)
+
+    async def _renew(self, version: int, asked_s: float) -> None:
+        """Lead the lanes for another lease: that of the group as it was of that version."""
+        assert self._group is not None
+        if version != self._group.version:
+            before_s = self._lease_s
+            await self._load()
+            for lane in self._lanes.values():
+                lane.is_draining = True
+            if self._lease_s != before_s:
+                self._send(Started(self._who.consumer, self._lease_s))
+        if version != self._group.version:
+            self._changed.set()  # it was changed once more
+            return
+        for number in self._lanes:
+            until_s = max(self._valid_until_s[number], asked_s + self._lease_s)
+            self._valid_until_s[number] = until_s
 
     async def _share(self, beat: Beat) -> None:
         """Come to the number of lanes that is its own."""
@@ -435,9 +477,10 @@ class Consumer:
         asked_s = self._claiming_since_s = time.monotonic()
         least_s = max(0.0, self._promised_until_s - asked_s)
         try:
-            claimed = await self._parts.lanes.claim(
-                self._who, self._group.version, count, least_s=least_s
-            )
+            claimed = await self._parts.lanes.claim(self._who, self._group, count, least_s=least_s)
+            # What is not known to fit is not led: it is free again when its lease is over.
+            for one in claimed:
+                await self._check_holds(one)
         finally:
             self._claiming_since_s = None
         lanes = [Lane(self._read(one), self._group.settings) for one in claimed]
@@ -448,8 +491,6 @@ class Consumer:
         if not lanes:
             return
         self._parts.instruments.leading(len(lanes))
-        for one in claimed:
-            await self._check_holds(one)
         assert self._reader is not None
         self._reader.add(lanes)
         self._held.set()
@@ -497,6 +538,7 @@ class Consumer:
     def _lose(self, number: int) -> None:
         """Somebody else may lead it."""
         self._parts.instruments.lost()
+        self._is_held_up = True
         self._forget(number)
         self._send_lanes()
         self._changed.set()

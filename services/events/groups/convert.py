@@ -227,7 +227,7 @@ def _request(message: pb.ConsumeRequest) -> talk.Request:
         case "set_credits":
             return talk.SetCredits(message.set_credits.credits)
         case "alive":
-            return talk.Alive(message.alive.number)
+            return talk.Alive(message.alive.number, message.alive.lanes_seen)
         case "start":
             return first_request(message)
     raise InvalidInput.of("request", "must say something")

@@ -54,13 +54,15 @@ class Alive(NamedTuple):
     """The consumer is alive."""
 
     number: int
+    lanes_seen: int
+    """So many times it has taken note of which lanes it has."""
 
 
 Request = Start | Acknowledge | RetryLater | Park | SetCredits | Alive
 
 
 class Started(NamedTuple):
-    """The consumer is there."""
+    """The consumer is there, with that lease from now on."""
 
     consumer: str
     lease_s: float

@@ -157,6 +157,7 @@ class Beat(NamedTuple):
 
     version: int
     """Of the group's settings."""
+    created_at: datetime
     lane_count: int
     rank: int
     """Among the consumers that are there, from 0."""

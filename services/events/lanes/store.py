@@ -40,17 +40,22 @@ class LaneStore(Protocol):
     async def group(self, tenant: TenantId, group: GroupName) -> StoredGroup | None:
         """A group, None when there is none."""
 
-    async def beat(self, consumer: ConsumerId, lanes: Mapping[int, int]) -> Beat | None:
+    async def beat(
+        self, consumer: ConsumerId, lanes: Mapping[int, int], *, is_up_to_date: bool
+    ) -> Beat | None:
         """Have a consumer be there for as long as the lease, and lead these lanes, by their tokens,
         as far as it still does. None when there is no group.
+
+        Nobody else is given lanes while one does not hear that some were taken from it, for as long
+        as these would have been its own.
         """
 
     async def claim(
-        self, consumer: ConsumerId, version: int, count_max: int, *, least_s: float = 0.0
+        self, consumer: ConsumerId, known: StoredGroup, count_max: int, *, least_s: float = 0.0
     ) -> Sequence[ClaimedLane]:
-        """Lead up to so many lanes more that nobody leads, for the lease and `least_s` at least.
+        """Lead up to so many lanes more that nobody leads, for the lease, or longer: `least_s`.
 
-        None of a group of another version.
+        None of a group that is not as `known`, nor while one does not hear that it has lost some.
         """
 
     async def settle(

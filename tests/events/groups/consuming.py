@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -25,6 +25,10 @@ class Consumer:
         self.refused: list[pb.Refused] = []
         self.deliveries: list[pb.Delivery] = []
         self.lease_s = 0.0
+        self.confirms = True
+        """It says at once that it has taken note of which lanes it has."""
+        self._lanes_seen = 0
+        self._has_left = False
 
     async def say(self, **what: Any) -> None:
         await self._call.write(pb.ConsumeRequest(**what))
@@ -39,6 +43,9 @@ class Consumer:
             self.lease_s = response.started.lease.ToTimedelta().total_seconds()
         if response.HasField("lanes"):
             self.lanes = {one.lane: one.token for one in response.lanes.lanes}
+            self._lanes_seen += 1
+            if self.confirms and not self._has_left:
+                await self.confirm()
         self.settled += response.settled.positions
         if response.HasField("refused"):
             self.refused.append(response.refused)
@@ -65,11 +72,17 @@ class Consumer:
             assert await self.take() is not None
         return self.refused.pop(0)
 
-    async def quiet(self) -> None:
+    async def confirm(self) -> None:
+        """Say that it knows which lanes it has, unless its call is over."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self.say(alive=pb.ConsumerAlive(lanes_seen=self._lanes_seen))
+
+    async def quiet(self) -> pb.ServiceAlive:
         """Return when everything that was said before is answered."""
         await self.say(alive=pb.ConsumerAlive(number=7))
-        while not (response := await self.take()) or not response.HasField("alive"):
+        while not (response := await self.take()) or response.alive.number != 7:
             assert response is not None
+        return response.alive
 
     async def acknowledge(self, *deliveries: pb.Delivery) -> None:
         for one in deliveries:
@@ -77,6 +90,7 @@ class Consumer:
 
     async def leave(self) -> None:
         """Go in peace."""
+        self._has_left = True
         await self._call.done_writing()
         while await self.take() is not None:
             pass

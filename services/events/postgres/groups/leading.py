@@ -40,24 +40,34 @@ class PostgresLanes:
         return None if row is None else stored_group(row)
 
     @wherever_it_is
-    async def beat(self, consumer: ConsumerId, lanes: Mapping[int, int]) -> Beat | None:
+    async def beat(
+        self, consumer: ConsumerId, lanes: Mapping[int, int], *, is_up_to_date: bool
+    ) -> Beat | None:
+        numbers, tokens = list(lanes), list(lanes.values())
         async with self._connections.connection(consumer.tenant) as connection:
             row = await connection.fetchrow(
-                sql("beat"), *consumer, list(lanes), list(lanes.values()), CONSUMER_COUNT_MAX
+                sql("beat"), *consumer, numbers, tokens, CONSUMER_COUNT_MAX, is_up_to_date
             )
         if row is None:
             return None
-        version, lane_count, rank, consumer_count, kept = row
-        return Beat(version, lane_count, rank, consumer_count, frozenset(kept or ()))
+        version, lane_count, rank, consumer_count, kept, created_at = row
+        return Beat(version, created_at, lane_count, rank, consumer_count, frozenset(kept or ()))
 
     @wherever_it_is
     async def claim(
-        self, consumer: ConsumerId, version: int, count_max: int, *, least_s: float = 0.0
+        self, consumer: ConsumerId, known: StoredGroup, count_max: int, *, least_s: float = 0.0
     ) -> Sequence[ClaimedLane]:
         tenant, group, name = consumer.tenant, consumer.group, consumer.consumer
         async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(
-                sql("claim"), tenant, group, name, version, count_max, least_s
+                sql("claim"),
+                tenant,
+                group,
+                name,
+                known.version,
+                count_max,
+                least_s,
+                known.created_at,
             )
             if not rows:
                 return ()

@@ -1,4 +1,4 @@
--- See the function in 0023_keep_longer_leases.sql.
+-- See the function in 0023_keep_promised_lanes.sql.
 --
 --   $1 tenant              text
 --   $2 name                text
@@ -8,5 +8,6 @@
 --   $6 lanes               integer[]  that the consumer leads
 --   $7 tokens              bigint[]   under which it does
 --   $8 consumer_count_max  integer
-SELECT version, lane_count, consumer_rank, consumer_count, kept
-FROM events.group_beat($1, $2, $3, $4, $5, $6, $7, $8);
+--   $9 is_up_to_date           boolean
+SELECT version, lane_count, consumer_rank, consumer_count, kept, created_at
+FROM events.group_beat($1, $2, $3, $4, $5, $6, $7, $8, $9);

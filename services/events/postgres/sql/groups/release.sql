@@ -1,4 +1,4 @@
--- See the function in 0013_lead_groups.sql.
+-- See the function in 0023_keep_promised_lanes.sql.
 --
 --   $1 tenant    text
 --   $2 name      text

@@ -70,6 +70,7 @@ WITH expected (object, privilege) AS (
         ('events.group_settle', 'EXECUTE'),
         ('events.group_release', 'EXECUTE'),
         ('events.group_unpark', 'EXECUTE'),
+        ('events.group_void', 'EXECUTE'),
         ('events.append', 'EXECUTE'),
         ('events.logs_here', 'SELECT'),
         ('events.refuse_elsewhere', 'EXECUTE'),
