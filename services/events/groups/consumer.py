@@ -11,8 +11,16 @@ nothing is settled whose lease has run out by the clock of the database.
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -78,6 +86,8 @@ PROGRESS_S: Final = 1.0
 """So often it is written how far lanes are of which nothing is said."""
 BROKEN_S: Final = 0.05
 """So long after the last request a call may turn out to be broken."""
+TURN_S: Final = 1.0
+"""So long who leaves waits for its last statement."""
 SPACING_S: Final = 0.05
 """Between two looks at who else is there."""
 
@@ -161,8 +171,6 @@ class Consumer:
         self._lanes_sent = 0
         """How often it was told which lanes it has."""
         self._lanes_seen = 0
-        self._is_held_up = False
-        """Others may wait until it has heard that it has lost lanes."""
         self._wrote_progress_s = self._received_at_s
         self._is_leaving = False
         self._has_joined = False
@@ -336,9 +344,10 @@ class Consumer:
 
     def _confirm(self, lanes_seen: int) -> None:
         """It has taken note of which lanes it has, so often."""
+        was_behind = not self._is_up_to_date
         self._lanes_seen = max(self._lanes_seen, lanes_seen)
-        if self._is_held_up and self._is_up_to_date:
-            self._changed.set()
+        if was_behind and self._is_up_to_date:
+            self._changed.set()  # others may wait for that
 
     def _promise(self, number: int) -> None:
         """Answer a sign of life with how long its lanes are its own."""
@@ -370,8 +379,9 @@ class Consumer:
 
     async def _load(self) -> None:
         """What the group is now."""
+        known = self._group
         self._group = await self._parts.lanes.group(self._who.tenant, self._who.group)
-        if self._group is None:
+        if self._group is None or (known and known.created_at != self._group.created_at):
             raise self._not_found()
         self._read_no_more()
         settings = self._group.settings
@@ -427,12 +437,8 @@ class Consumer:
             raise self._not_found()
         if not beat.consumer_count:
             raise ConsumersFull("the group has as many consumers as it may")
-        is_over = is_up_to_date and self._is_held_up
-        for number in [number for number in self._lanes if number not in beat.kept]:
-            self._lose(number)
-            is_over = False
-        if is_over:
-            self._is_held_up = False
+        self._lose([number for number in self._lanes if number not in beat.kept])
+        if beat.is_freed:
             self._parts.consumers.changed(self._who.tenant, self._who.group)
         await self._renew(beat.version, asked_s)
         await self._give_up()
@@ -484,6 +490,8 @@ class Consumer:
         finally:
             self._claiming_since_s = None
         lanes = [Lane(self._read(one), self._group.settings) for one in claimed]
+        # They may have been taken from it since it looked.
+        self._lose([lane.number for lane in lanes if lane.number in self._lanes])
         for lane in lanes:
             self._lanes[lane.number] = lane
             self._tokens[lane.number] = lane.token
@@ -532,16 +540,16 @@ class Consumer:
         return {lane.number: lane.token for lane in self._lanes.values()}
 
     def _drop_lapsed(self) -> None:
-        for number in [number for number in self._lanes if not self._is_valid(number)]:
-            self._lose(number)
+        self._lose([number for number in self._lanes if not self._is_valid(number)])
 
-    def _lose(self, number: int) -> None:
-        """Somebody else may lead it."""
-        self._parts.instruments.lost()
-        self._is_held_up = True
-        self._forget(number)
-        self._send_lanes()
-        self._changed.set()
+    def _lose(self, numbers: Sequence[int]) -> None:
+        """Somebody else may lead them."""
+        for number in numbers:
+            self._parts.instruments.lost()
+            self._forget(number)
+        if numbers:
+            self._send_lanes()
+            self._changed.set()
 
     def _forget(self, number: int) -> None:
         lane = self._lanes.pop(number)
@@ -612,7 +620,7 @@ class Consumer:
         for position in change.settled:
             self._send(Refused(position, _lost(lane.number, lane.token, position)))
         if self._lanes.get(lane.number) is lane:
-            self._lose(lane.number)
+            self._lose([lane.number])
 
     def _was_read(self) -> None:
         self._woken.set()
@@ -716,6 +724,11 @@ class Consumer:
 
     async def _stop(self) -> None:
         tasks = list(self._tasks)
+        # Not while a statement is on its way: one that says that it is there, and comes behind the
+        # one that it has gone, would have it be there for a lease.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TURN_S), self._turn:
+                pass
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

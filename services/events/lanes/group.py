@@ -165,6 +165,8 @@ class Beat(NamedTuple):
     """0 when there are as many as there may be, and this one is not among them."""
     kept: frozenset[int]
     """The lanes that it still leads."""
+    is_freed: bool
+    """Others were not given lanes because of it, and are again."""
 
     @property
     def share(self) -> int:

@@ -54,6 +54,13 @@ async def holds_up(database_url: str) -> bool:
     return bool(is_so)
 
 
+async def consumer_count(database_url: str) -> int:
+    connection = await asyncpg.connect(database_url)
+    count = await connection.fetchval("SELECT count(*) FROM events.group_consumers")
+    await connection.close()
+    return int(count)
+
+
 async def test_lanes_count_from_when_they_were_asked_for(
     groups: "GroupServiceAsyncStub", create: Create, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,3 +286,69 @@ async def test_a_group_that_was_created_anew_is_another(
 
     assert error.reason == "GROUP_NOT_FOUND"
     assert list(consumer.lanes.values()) > [token]
+
+
+async def test_a_lane_that_is_given_to_who_has_it_is_delivered_again(
+    events: "EventStoreServiceAsyncStub",
+    groups: "GroupServiceAsyncStub",
+    create: Create,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claim, is_reset = PostgresLanes.claim, asyncio.Event()
+
+    async def behind_a_reset(
+        self: PostgresLanes, *args: Any, **kwargs: Any
+    ) -> Sequence[ClaimedLane]:
+        if is_reset.is_set():
+            is_reset.clear()
+            await reset(groups)
+        return await claim(self, *args, **kwargs)
+
+    monkeypatch.setattr(PostgresLanes, "claim", behind_a_reset)
+    await create(lane_count=2, lease=LEASE)
+    await events.Append(append_of(*"abcdefgh"))
+    async with consuming(groups, credit_count=1) as one:
+        [first] = await one.events(1)
+        async with consuming(groups) as two:
+            await two.until_lanes(1)
+            is_reset.set()
+            await two.leave()
+        [again] = await one.events(1)
+
+    assert again.token > first.token
+
+
+async def test_who_has_gone_is_not_there_again_by_what_was_still_on_its_way(
+    database_url: str,
+    groups: "GroupServiceAsyncStub",
+    create: Create,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    beat, is_late, goes_on = PostgresLanes.beat, asyncio.Event(), asyncio.Event()
+    is_over = asyncio.Event()
+
+    async def late(self: PostgresLanes, *args: Any, **kwargs: Any) -> Beat | None:
+        async def at_last() -> Beat | None:
+            if args[0].called == "two" and args[1]:
+                is_late.set()
+                await goes_on.wait()
+                is_over.set()
+            return await beat(self, *args, **kwargs)
+
+        # The database goes on with it, whoever waits for it or not.
+        return await asyncio.shield(at_last())
+
+    monkeypatch.setattr(PostgresLanes, "beat", late)
+    await create(lane_count=2, lease=LEASE)
+    async with consuming(groups) as one:
+        await one.until_lanes(2)
+        async with consuming(groups, name="two") as two:
+            await two.until_lanes(1)
+            await is_late.wait()
+            leaving = asyncio.create_task(two.leave())
+            await asyncio.sleep(HELD_UP_S)
+            goes_on.set()
+            await leaving
+        await is_over.wait()
+        while await consumer_count(database_url) > 1:
+            await one.quiet()

@@ -50,8 +50,9 @@ class PostgresLanes:
             )
         if row is None:
             return None
-        version, lane_count, rank, consumer_count, kept, created_at = row
-        return Beat(version, created_at, lane_count, rank, consumer_count, frozenset(kept or ()))
+        version, lane_count, rank, consumer_count, kept, created_at, is_freed = row
+        lanes_kept = frozenset(kept or ())
+        return Beat(version, created_at, lane_count, rank, consumer_count, lanes_kept, is_freed)
 
     @wherever_it_is
     async def claim(

@@ -9,5 +9,5 @@
 --   $7 tokens              bigint[]   under which it does
 --   $8 consumer_count_max  integer
 --   $9 is_up_to_date           boolean
-SELECT version, lane_count, consumer_rank, consumer_count, kept, created_at
+SELECT version, lane_count, consumer_rank, consumer_count, kept, created_at, is_freed
 FROM events.group_beat($1, $2, $3, $4, $5, $6, $7, $8, $9);

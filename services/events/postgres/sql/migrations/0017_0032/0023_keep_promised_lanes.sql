@@ -235,12 +235,12 @@ DROP FUNCTION events.group_beat;
 -- Has a consumer be there for as long as the lease of the group, makes the lanes last as long that it
 -- leads, and answers which these are. `consumer_rank` of `consumer_count` consumers is its place
 -- among those that are there, from 0. No row when there is no group; a count of 0 when there are as
--- many consumers as there may be.
+-- many consumers as there may be. `is_freed` when others need not wait for it any longer.
 CREATE FUNCTION events.group_beat(
     of_tenant text, of_name text, of_consumer text, with_name text, with_actor text,
     lanes integer[], tokens bigint[], consumer_count_max integer,
     is_up_to_date boolean DEFAULT true -- its consumer knows which lanes it has
-) RETURNS TABLE (version bigint, lane_count integer, consumer_rank integer, consumer_count integer, kept integer[], created_at timestamptz)
+) RETURNS TABLE (version bigint, lane_count integer, consumer_rank integer, consumer_count integer, kept integer[], created_at timestamptz, is_freed boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     this bigint := events.group_log(of_tenant, false);
@@ -252,20 +252,27 @@ BEGIN
     END IF;
     version := known.version;
     created_at := known.created_at;
+    is_freed := false;
     lane_count := known.lane_count;
     consumer_count := 0;
     consumer_rank := 0;
 
     -- What another process is at is gone soon as well.
+    -- But for who may still take lanes for its own.
     DELETE FROM events.group_consumers AS gone
     WHERE gone.ctid = ANY (ARRAY(
-        SELECT ctid FROM events.group_consumers
-        WHERE log = this AND name = of_name
-          AND greatest(expires_at, void_until) <= clock_timestamp() AND consumer <> of_consumer
-        FOR UPDATE SKIP LOCKED
+        SELECT old.ctid FROM events.group_consumers AS old
+        WHERE old.log = this AND old.name = of_name AND old.consumer <> of_consumer
+          AND greatest(old.expires_at, old.void_until) <= clock_timestamp()
+          AND NOT EXISTS (
+              SELECT FROM events.group_lanes AS led
+              WHERE led.log = this AND led.name = of_name
+                AND led.consumer = old.consumer AND led.expires_at > clock_timestamp()
+          )
+        FOR UPDATE OF old SKIP LOCKED
     ));
     UPDATE events.group_consumers
-    SET expires_at = greatest(expires_at, clock_timestamp() + known.lease)
+    SET expires_at = clock_timestamp() + known.lease
     WHERE log = this AND name = of_name AND consumer = of_consumer;
     IF NOT FOUND THEN
         IF (SELECT count(*) FROM events.group_consumers WHERE log = this AND name = of_name) >= consumer_count_max THEN
@@ -294,7 +301,8 @@ BEGIN
     IF is_up_to_date AND cardinality(kept) = cardinality(lanes) THEN
         UPDATE events.group_consumers
         SET void_until = '-infinity'
-        WHERE log = this AND name = of_name AND consumer = of_consumer AND void_until > '-infinity';
+        WHERE log = this AND name = of_name AND consumer = of_consumer AND void_until > clock_timestamp();
+        is_freed := FOUND;
     END IF;
 
     SELECT count(*), count(*) FILTER (WHERE consumer < of_consumer)
