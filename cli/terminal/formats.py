@@ -86,6 +86,7 @@ INTEGERS = frozenset(
         "labels",
         "lagCount",
         "lagEvents",
+        "lanesSeen",
         "lastPosition",
         "lastRevision",
         "latticeRevision",
