@@ -67,7 +67,7 @@ async def test_a_parent_that_is_stopped_holds_no_call_up() -> None:
         async with to_parent(theirs.detach()) as channel:
             counts = ParentCounts(channel, "calls")
 
-            async with asyncio.timeout(30.0):
+            async with asyncio.timeout(10.0):
                 with pytest.raises(TimeoutError):
                     await counts.incr("k", 60)
             assert issubclass(TimeoutError, counts.base_exceptions)

@@ -8,6 +8,6 @@
 --   $6 lanes               integer[]  that the consumer leads
 --   $7 tokens              bigint[]   under which it does
 --   $8 consumer_count_max  integer
---   $9 is_up_to_date           boolean
+--   $9 is_up_to_date       boolean    the consumer has seen which lanes it has
 SELECT version, lane_count, consumer_rank, consumer_count, kept, created_at, is_freed
 FROM events.group_beat($1, $2, $3, $4, $5, $6, $7, $8, $9);
